@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check lint types floors format bench clean
+.PHONY: help demo test test-all check lint types floors format bench bench-smoke clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.installed  ## install, scan two sample models, simulate depth 64; tables here, plots in out/
 	@mkdir -p out
@@ -20,10 +20,10 @@ demo: $(VENV)/.installed  ## install, scan two sample models, simulate depth 64;
 	$(BIN)/mhc-diag simulate --depth 64 --plot out/simulate.png
 	@echo "Plots and a saved report are in out/: hc.png mhc.png simulate.png hc.json"
 
-test: check  ## install the test extra and run everything that CI runs
+test: check bench-smoke  ## install the test extra and run everything that CI runs
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: check  ## the same with the slow tests
+test-all: check bench-smoke  ## the same with the slow tests
 	$(BIN)/python -m pytest
 
 check: lint types floors
@@ -42,9 +42,19 @@ format: $(VENV)/.installed-test  ## rewrite the layout with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed  ## time the start-up and the projection against what else there is
+bench: $(VENV)/.installed-test  ## time the hot paths against what else there is
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/sinkhorn.py
+	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/dial.py
+	$(BIN)/python benchmarks/triangle.py
+
+bench-smoke: $(VENV)/.installed-test  ## the same in tiny sizes, to see that it still runs and agrees
+	$(BIN)/python benchmarks/startup.py --rounds 1
+	$(BIN)/python benchmarks/sinkhorn.py --smoke
+	$(BIN)/python benchmarks/pipeline.py --smoke
+	$(BIN)/python benchmarks/dial.py --smoke
+	$(BIN)/python benchmarks/triangle.py --smoke
 
 clean:  ## remove what make made: .venv, out and caches
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,45 +3,74 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from types import ModuleType
 from typing import Any
 
 from mhc_diag import plugins
+from mhc_diag.curves import CurveTable, MeanMatrices, as_numpy
+from mhc_diag.errors import MhcDiagError
 from mhc_diag.maths import statistics
+from mhc_diag.maths.blocks import each
 from mhc_diag.maths.namespace import namespace
-from mhc_diag.maths.products import composites, rescale
+from mhc_diag.maths.products import BLOCK, composites
+from mhc_diag.maths.singular import singular_values
 from mhc_diag.records import (
     COMPOSITE,
-    DIRECTIONS,
     SCOPES,
     Array,
-    Curve,
-    Direction,
     MetricCard,
     MixingStack,
     Report,
-    Scalar,
     Scaled,
     Scope,
+    Triangle,
 )
+from mhc_diag.scalars import Rates, half_life
 from mhc_diag.summary import summarise
 
 METRICS = "mhc_diag.maths.metrics"
+CONVERGENCE = "mhc_diag.maths.convergence"
+AMAX = ("amax_forward", "amax_backward")
+"""What every report has."""
+ALL, PAPER = ("all",), ("paper",)
+SAMPLED, SAMPLED_NUMBERS = 16, 4_000_000
+"""Tokens whose matrices a report keeps, and how many numbers that may be."""
+WORTH_THREADS = 2048
+"""Matrices from which on scopes are measured side by side."""
+SIGNALS_THROUGH_ONE = 1024
+"""Random signals at most through a stack that is the same for all tokens."""
 Progress = Callable[[int], None]
-Pair = tuple[Array, Array]
 
 
-def analyse(stack: MixingStack, *, progress: Progress | None = None) -> Report:
+def analyse(
+    stack: MixingStack | Iterable[MixingStack],
+    *,
+    metrics: Sequence[str] = ALL,
+    triangle: bool = False,
+    branch_gain: float | None = None,
+    progress: Progress | None = None,
+) -> Report:
     """Measure a stack.
 
     Each metric is taken of single sites, prefixes and suffixes, for every token, and then summarised over the
     tokens; products are never formed of averaged matrices (`of_mean_matrix` averages the composites).
 
     Args:
-        stack: what a source made.
-        progress: called with the number of sites done, three times the depth in all.
+        stack: what a source made, or its parts: stacks of the same sites that hold some of the tokens each,
+            in random order. Of parts, one is held in memory at a time.
+        metrics: names of metrics; `all`; or `paper` for the curves of arXiv 2512.24880 alone (Amax gains of
+            single sites, forward of prefixes, backward of suffixes), which needs no matrix products.
+        triangle: also the gains of every composite of sites l to k (of the tokens of the first part).
+        branch_gain: also push random signals and gradients through the stack, with random branches of this
+            gain (see `mhc_diag.maths.signals`).
+        progress: called with how many matrices are done, three times all of them in the end.
+
+    Raises:
+        MhcDiagError: there is no metric of such a name, or the gain of the branches makes no sense.
 
     Example:
         >>> import numpy as np
@@ -54,122 +83,190 @@ def analyse(stack: MixingStack, *, progress: Progress | None = None) -> Report:
     """
     import numpy as np
 
+    parts = iter((stack,) if isinstance(stack, MixingStack) else stack)
+    first = next(parts)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported, not warned about
-        return _analyse(stack, progress)
+        run = _Run(first, tuple(metrics), branch_gain)
+        for part in chain((first,), parts):
+            run.add(part, progress)
+        return run.report(_triangles(first.matrices) if triangle else ())
 
 
-def _analyse(stack: MixingStack, progress: Progress | None) -> Report:
-    metrics = plugins.load_all(METRICS)
-    depth, tokens = int(stack.matrices.shape[0]), int(stack.matrices.shape[1])
-    table = _Table(depth)
-    halfway: dict[Direction, dict[int, Array]] = {"forward": {}, "backward": {}}
-    for scope in SCOPES:
-        for sites, scaled in composites(stack.matrices, scope):
-            mean = _mean_over_tokens(scaled)
-            for name, metric in metrics.items():
-                value = metric.measure(scaled.mantissa)
-                of_mean = metric.measure(mean.mantissa)
-                numbers = statistics.plain(of_mean, mean.exponent), statistics.log10(of_mean, mean.exponent)
-                table.put(sites, name, scope, value, scaled.exponent, numbers)
-                for direction, curve in COMPOSITE.items():
-                    if curve == (name, scope):
-                        _keep(halfway[direction], sites, depth, statistics.log10(value, scaled.exponent))
+def chosen(metrics: Sequence[str]) -> dict[str, ModuleType]:
+    """The metrics of these names; the two Amax gains are always among them.
+
+    Raises:
+        MhcDiagError: there is no metric of such a name.
+
+    Example:
+        >>> list(chosen(["inf_norm"]))
+        ['amax_forward', 'amax_backward', 'inf_norm']
+    """
+    known = plugins.names(METRICS)
+    asked = tuple(metrics)
+    wanted = tuple(known) if asked == ALL else () if asked == PAPER else asked
+    for name in wanted:
+        if name not in known:
+            raise MhcDiagError(
+                f"there is no metric {name!r}", hint=f"choose all, paper, or some of {', '.join(known)}"
+            )
+    return {name: plugins.load(METRICS, name) for name in dict.fromkeys((*AMAX, *wanted))}
+
+
+class _Run:
+    """One analysis: what is gathered from the parts of a stack."""
+
+    def __init__(self, first: MixingStack, metrics: tuple[str, ...], branch_gain: float | None) -> None:
+        self.first, self.paper, self.branch_gain = first, metrics == PAPER, branch_gain
+        self.metrics = chosen(metrics)
+        self.of_logits = {} if first.logits is None or metrics != ALL else plugins.load_all(CONVERGENCE)
+        depth, tokens = int(first.matrices.shape[0]), int(first.matrices.shape[1])
+        self.depth, self.tokens = depth, 0
+        total = max(tokens, math.prod(first.provenance.token_shape))
+        self.table = CurveTable(depth, total, in_parts=total > tokens)
+        self.means = {scope: MeanMatrices(depth, first.streams) for scope in SCOPES}
+        self.rates = Rates(depth, independent=first.provenance.token_axis == "stack")
+        self.nonfinite = [0] * depth
+        measured = (self.metrics | self.of_logits).items()
+        self.cards = [_card(name, metric, first.streams) for name, metric in measured]
+
+    def add(self, part: MixingStack, progress: Progress | None) -> None:
+        tokens = int(part.matrices.shape[1])
+        if self.branch_gain is not None:
+            self._signals(part, self.branch_gain)
+        self.tokens += tokens
+        self.nonfinite = [a + b for a, b in zip(self.nonfinite, _nonfinite(part.matrices), strict=True)]
+        if self.paper:
+            self._sweep(part)
             if progress is not None:
-                progress(sites.stop - sites.start)
-    report = Report(
-        name=stack.name,
-        streams=stack.streams,
-        tokens=tokens,
-        sites=stack.sites,
-        curves=table.curves(),
-        cards=tuple(_card(name, metric) for name, metric in metrics.items()),
-        provenance=stack.provenance,
-        scalars=tuple(_growth(halfway, depth, stack)),
-        nonfinite=_nonfinite(stack.matrices),
-    )
-    return replace(report, summary=summarise(report))
+                progress(3 * self.depth * tokens)
+            return
+        work = [partial(self._scope, part, scope, progress) for scope in SCOPES]
+        work.append(partial(self.rates.spectra, part.matrices))
+        work += [partial(self._logits, name, m, part.logits) for name, m in self.of_logits.items()]
+        large = self.depth * tokens >= WORTH_THREADS and namespace(part.matrices).__name__ == "numpy"
+        each(lambda do: do(), work, threads=large)
 
+    def _scope(self, part: MixingStack, scope: Scope, progress: Progress | None) -> None:
+        tokens = int(part.matrices.shape[1])
+        self.means[scope].start_part(tokens)
+        for sites, scaled in composites(part.matrices, scope):
+            self.means[scope].add(sites, scaled)
+            self._measure(sites, scaled, scope)
+            if progress is not None:
+                progress((sites.stop - sites.start) * tokens)
 
-class _Table:
-    """Columns over the sites, filled a block at a time."""
+    def _measure(self, sites: slice, scaled: Scaled, scope: Scope) -> None:
+        for name, value, exponent in _measured(self.metrics, scope, scaled):
+            self._put(sites, name, scope, value, exponent)
 
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
-        self.made: dict[tuple[str, Scope, str], Curve] = {}
+    def _sweep(self, part: MixingStack) -> None:
+        from mhc_diag.maths import sweeps
 
-    def put(
-        self, sites: slice, metric: str, scope: Scope, value: Array, exponent: Array, of_mean: Pair
-    ) -> None:
-        xp = namespace(value)
-        found = {**statistics.over_tokens(value, exponent), "of_mean_matrix": of_mean}
-        for statistic, (number, log10) in found.items():
-            curve = self._curve(metric, scope, statistic)
-            curve.value[sites], curve.log10[sites] = _numpy(number), _numpy(log10)
-            if curve.token is not None:
-                curve.token[sites] = _numpy(xp.argmax(statistics.log10(value, exponent), axis=-1))
+        for (name, scope), numbers in sweeps.paper_gains(part.matrices).items():
+            self._put(slice(0, self.depth), name, scope, *numbers)
 
-    def curves(self) -> tuple[Curve, ...]:
-        return tuple(self.made.values())
+    def _put(self, sites: slice, name: str, scope: Scope, value: Array, exponent: Array) -> None:
+        self.table.put(sites, name, scope, value, exponent)
+        for direction, curve in COMPOSITE.items():
+            if curve == (name, scope):
+                self.rates.keep(direction, sites, statistics.log10(value, exponent))
 
-    def _curve(self, metric: str, scope: Scope, statistic: str) -> Curve:
+    def _signals(self, part: MixingStack, gain: float) -> None:
         import numpy as np
 
-        key = (metric, scope, statistic)
-        if key not in self.made:
-            token = np.zeros(self.depth, dtype=np.int64) if statistic == "max" else None
-            self.made[key] = Curve(*key, np.zeros(self.depth), np.zeros(self.depth), token)
-        return self.made[key]
+        from mhc_diag.maths import signals
 
+        settings, matrices = part.provenance.settings, as_numpy(part.matrices)
+        if part.provenance.token_axis == "none":  # as many signals as other cases have stacks
+            draws = min(int(settings.get("seeds", 1)), SIGNALS_THROUGH_ONE)
+            matrices = np.broadcast_to(matrices, (self.depth, draws, *matrices.shape[2:]))
+        pre, post = (None if x is None else as_numpy(x) for x in (part.pre, part.post))
+        seed = int(settings.get("seed", 0))
+        made = signals.propagate(matrices, pre=pre, post=post, gain=gain, seed=seed, first=self.tokens)
+        self.cards += [signals.ACTIVATION_RMS, signals.GRADIENT_RMS] if not self.tokens else []
+        self._put(slice(0, self.depth), "activation_rms", "prefix", *made.activation)
+        self._put(slice(0, self.depth), "gradient_rms", "suffix", *made.gradient)
 
-def _mean_over_tokens(scaled: Scaled) -> Scaled:
-    """The matrices averaged over tokens: (sites, T, n, n) to (sites, n, n)."""
-    xp = namespace(scaled.mantissa)
-    zero = xp.all(scaled.mantissa == 0, axis=(-2, -1))  # whatever its exponent
-    top = xp.max(xp.where(zero, xp.full_like(scaled.exponent, -math.inf), scaled.exponent), axis=-1)
-    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    weight = xp.pow(xp.full_like(scaled.exponent, 2.0), scaled.exponent - top[..., None])
-    weight = xp.where(zero, xp.zeros_like(weight), weight)
-    return rescale(xp.mean(scaled.mantissa * weight[..., None, None], axis=-3), top)
+    def _logits(self, name: str, metric: ModuleType, logits: Array) -> None:
+        step = max(1, BLOCK // max(int(logits.shape[1]), 1))
+        for start in range(0, self.depth, step):
+            sites = slice(start, min(start + step, self.depth))
+            value = metric.measure(logits[sites, ...])
+            self.table.put(sites, name, "site", value, namespace(value).zeros_like(value))
 
-
-def _keep(kept: dict[int, Array], sites: slice, depth: int, log10: Array) -> None:
-    """Remember the gains of each token half-way and at both ends, for the growth rate."""
-    for site in (0, depth // 2, depth - 1):
-        if sites.start <= site < sites.stop:
-            kept[site] = log10[site - sites.start, ...]
-
-
-def _growth(halfway: dict[Direction, dict[int, Array]], depth: int, stack: MixingStack) -> Iterator[Scalar]:
-    if depth < 4:
-        return
-    middle = depth // 2
-    for direction in DIRECTIONS:
-        kept = halfway[direction]
-        end = depth - 1 if direction == "forward" else 0
-        slopes = (_numpy(kept[end]) - _numpy(kept[middle])) * math.log(10) / abs(end - middle)
-        count = slopes.shape[0]
-        independent = count > 1 and stack.provenance.token_axis == "stack"
-        yield Scalar(
-            name=f"growth_{direction}",
-            title=f"Growth of the {direction} composite gain",
-            formula="ln(gain at the end / gain half-way) / sites between, mean over tokens, in nats per site",
-            value=float(slopes.mean()),
-            standard_error=float(slopes.std(ddof=1) / math.sqrt(count)) if independent else None,
-            expected=stack.theory.get("growth"),
+    def report(self, triangles: tuple[Triangle, ...]) -> Report:
+        for scope, means in self.means.items():
+            for name, value, exponent in () if self.paper else _measured(self.metrics, scope, means.means()):
+                numbers = statistics.plain(value, exponent), statistics.log10(value, exponent)
+                self.table.fill(slice(None), name, scope, "of_mean_matrix", *numbers)
+        stack = self.first
+        report = Report(
+            name=stack.name,
+            streams=stack.streams,
+            tokens=self.tokens,
+            sites=stack.sites,
+            curves=self.table.curves([card.name for card in self.cards]),
+            cards=tuple(self.cards),
+            provenance=stack.provenance,
+            scalars=tuple(self.rates.scalars(stack.theory)),
+            nonfinite=tuple(self.nonfinite),
+            triangles=triangles,
+            sample=_sample(stack, stack.matrices),
+            sample_logits=_sample(stack, stack.logits),
         )
+        if "uniformity" in self.metrics:
+            life = half_life(report.curve("uniformity", "prefix", "p50"))
+            report = replace(report, scalars=(*report.scalars, life))
+        return replace(report, summary=summarise(report))
 
 
-def _nonfinite(matrices: Array) -> tuple[int, ...]:
+def _measured(
+    metrics: dict[str, ModuleType], scope: Scope, scaled: Scaled
+) -> Iterator[tuple[str, Array, Array]]:
+    """The metrics that are taken in a scope, each as (name, value, exponent), for value * 2**exponent.
+
+    Singular values, which cost more than all else, are computed once.
+    """
+    taken = {name: m for name, m in metrics.items() if scope in getattr(m, "SCOPES", SCOPES)}
+    from_values = [name for name, m in taken.items() if hasattr(m, "of_singular_values")]
+    values = singular_values(scaled.mantissa) if from_values else None
+    for name, metric in taken.items():
+        if metric.DEGREE is None:
+            yield name, *metric.scaled(scaled.mantissa, scaled.exponent)
+        elif name in from_values:
+            yield name, metric.of_singular_values(values), scaled.exponent * metric.DEGREE
+        else:
+            yield name, metric.measure(scaled.mantissa), scaled.exponent * metric.DEGREE
+
+
+def _triangles(matrices: Array) -> tuple[Triangle, ...]:
+    from mhc_diag.maths.triangle import triangles
+
+    return tuple(
+        Triangle(COMPOSITE[direction][0], statistic, log10)
+        for direction, statistics_of in triangles(matrices).items()
+        for statistic, log10 in statistics_of.items()
+    )
+
+
+def _sample(stack: MixingStack, matrices: Array | None) -> Any:
+    """The matrices of a few tokens, evenly spread, of a stack that was not drawn at random."""
+    if matrices is None or stack.provenance.method == "simulated":
+        return None
+    depth, tokens, n = (int(k) for k in matrices.shape[:3])
+    count = max(1, min(SAMPLED, tokens, SAMPLED_NUMBERS // (depth * n * n)))
+    chosen_tokens = [k * tokens // count for k in range(count)]
+    return as_numpy(matrices[:, chosen_tokens, ...])
+
+
+def _nonfinite(matrices: Array) -> list[int]:
     xp = namespace(matrices)
     bad = xp.logical_not(xp.all(xp.isfinite(matrices), axis=(-2, -1)))
-    return tuple(int(c) for c in xp.sum(xp.astype(bad, xp.int64), axis=-1))
+    return [int(c) for c in xp.sum(xp.astype(bad, xp.int64), axis=-1)]
 
 
-def _card(name: str, metric: ModuleType) -> MetricCard:
-    return MetricCard(name, metric.TITLE, metric.FORMULA, metric.IDEAL, metric.DEGREE, metric.REFERENCE)
-
-
-def _numpy(array: Array) -> Any:
-    if hasattr(array, "detach"):
-        return array.detach().cpu().numpy()
-    return array
+def _card(name: str, metric: ModuleType, streams: int) -> MetricCard:
+    ideal = float(streams) if metric.IDEAL == "n" else metric.IDEAL
+    degree = getattr(metric, "DEGREE", None)
+    return MetricCard(name, metric.TITLE, metric.FORMULA, ideal, degree, metric.REFERENCE)

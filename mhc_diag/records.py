@@ -136,6 +136,7 @@ class MetricCard:
     title: str
     formula: str
     ideal: float
+    """The value of an identity: no amplification, no attenuation, no mixing."""
     degree: int | None
     reference: str
 
@@ -168,6 +169,16 @@ class Scalar:
     """What theory says, where a closed form is known."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Triangle:
+    """The gain of every composite of sites l to k, both included, under one statistic."""
+
+    metric: str
+    statistic: str
+    log10: np.ndarray[Any, Any]
+    """(L, L) float64: entry [l, k]; nan where k < l."""
+
+
 @dataclass(frozen=True, slots=True)
 class Peak:
     """The worst point of a curve."""
@@ -194,6 +205,12 @@ class Report:
     """One plain sentence: what the worst composite gains are and what that means."""
     nonfinite: tuple[int, ...] = ()
     """Per site: how many tokens have a matrix with a NaN or infinite entry."""
+    triangles: tuple[Triangle, ...] = ()
+    """The whole triangle (l, k), where it was asked for."""
+    sample: np.ndarray[Any, Any] | None = None
+    """(L, K, n, n): the matrices of a few tokens, for simulations that resample a measured model."""
+    sample_logits: np.ndarray[Any, Any] | None = None
+    """(L, K, n, n): their logits, where they are known."""
 
     def curve(self, metric: str, scope: Scope, statistic: str) -> Curve:
         """The curve of one metric, scope and statistic.

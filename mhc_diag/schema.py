@@ -1,18 +1,20 @@
 """The saved form of reports: plain dictionaries that strict JSON can hold, and back.
 
 Curves are stored by column, one list over the sites for each number, so that a report of 10,000 sites stays
-small. Numbers that JSON lacks are the strings "inf", "-inf" and "nan".
+small; the half of a triangle that has numbers is stored by row. Sampled matrices are base64 of their bytes,
+little-endian, with dtype and shape beside. Numbers that JSON lacks are the strings "inf", "-inf" and "nan".
 """
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.records import Curve, MetricCard, Provenance, Report, Scalar, Site, Skipped
+from mhc_diag.records import Curve, MetricCard, Provenance, Report, Scalar, Site, Skipped, Triangle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,6 +72,9 @@ def _report_out(report: Report) -> dict[str, Any]:
         "metrics": [asdict(c) for c in report.cards],
         "scalars": [{k: _number_out(v) for k, v in asdict(s).items()} for s in report.scalars],
         "curves": [_curve_out(c) for c in report.curves],
+        "triangles": [_triangle_out(t) for t in report.triangles],
+        "sample": _array_out(report.sample),
+        "sample_logits": _array_out(report.sample_logits),
     }
 
 
@@ -101,6 +106,9 @@ def _report_in(data: Mapping[str, Any]) -> Report:
             for scalar in data["scalars"]
         ),
         curves=tuple(_curve_in(c, len(sites)) for c in data["curves"]),
+        triangles=tuple(_triangle_in(t, len(sites)) for t in data.get("triangles", ())),
+        sample=_array_in(data.get("sample")),
+        sample_logits=_array_in(data.get("sample_logits")),
     )
 
 
@@ -132,6 +140,39 @@ def _curve_in(data: Mapping[str, Any], depth: int) -> Curve:
 
     token = None if data["token"] is None else np.array([int(t) for t in column("token")], dtype=np.int64)
     return Curve(data["metric"], data["scope"], data["statistic"], column("value"), column("log10"), token)
+
+
+def _triangle_out(triangle: Triangle) -> dict[str, Any]:
+    rows = [[_number_out(x) for x in row[i:]] for i, row in enumerate(triangle.log10.tolist())]
+    return {"metric": triangle.metric, "statistic": triangle.statistic, "log10": rows}
+
+
+def _triangle_in(data: Mapping[str, Any], depth: int) -> Triangle:
+    import numpy as np
+
+    log10 = np.full((depth, depth), np.nan)
+    for i, row in enumerate(data["log10"]):
+        log10[i, i:] = [float(x) for x in row]
+    return Triangle(data["metric"], data["statistic"], log10)
+
+
+def _array_out(array: np.ndarray[Any, Any] | None) -> dict[str, Any] | None:
+    if array is None:
+        return None
+    little = array.astype(array.dtype.newbyteorder("<"))
+    coded = base64.b64encode(little.tobytes()).decode("ascii")
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "base64": coded}
+
+
+def _array_in(data: Mapping[str, Any] | None) -> np.ndarray[Any, Any] | None:
+    import numpy as np
+
+    if data is None:
+        return None
+    if data["dtype"] not in {"float32", "float64"}:
+        raise ValueError(f"a sample of dtype {data['dtype']}")
+    stored = np.frombuffer(base64.b64decode(data["base64"]), np.dtype(data["dtype"]).newbyteorder("<"))
+    return stored.reshape(data["shape"]).astype(data["dtype"])
 
 
 def _number_out(value: Any) -> Any:

@@ -8,6 +8,7 @@ from mhc_diag.magnitude import magnitude
 from mhc_diag.records import DIRECTIONS, Peak, Report
 
 NEAR_1 = math.log10(1.5)  # either way
+FADED = 10  # half-lives after which a thousandth of the differences between streams is left
 
 
 def summarise(report: Report) -> str:
@@ -56,7 +57,17 @@ def _meaning(report: Report, statistic: str) -> str:
         if 10**top <= report.streams * (1 + 1e-6):
             return f"no composite exceeds the number of streams, {report.streams}"
         return "the residual path amplifies moderately"
-    return "the gains stay near 1" if lowest >= -NEAR_1 else "the residual path attenuates moderately"
+    if lowest < -NEAR_1:
+        return "the residual path attenuates moderately"
+    return "the gains stay near 1" + _averaged(report)
+
+
+def _averaged(report: Report) -> str:
+    """That gains near 1 may hide streams that have become one."""
+    life = report.scalar("half_life")
+    if report.streams == 1 or life is None or not life.value * FADED <= len(report.sites):
+        return ""
+    return f", but the streams are averaged: their differences halve every {life.value:.3g} sites"
 
 
 def _times(log10: float) -> str:

@@ -27,6 +27,11 @@ def say(text: str, stream: TextIO | None) -> None:
             raise MhcDiagError(f"cannot write the report: {e.strerror}", hint="check the output") from e
 
 
+def refuse(message: str, hint: str) -> None:
+    """Say what is wrong in one line and what helps in another."""
+    say(f"error: {' '.join(message.split())}\nhint: {' '.join(hint.split())}\n", sys.stderr)
+
+
 def look() -> dict[str, Any]:
     """Width, colour and alphabet of a table, settled here so that one in a log is not cut at 80 columns."""
     terminal = sys.stdout.isatty()

@@ -14,14 +14,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+SIMULATIONS = (ROOT / "docs/simulate.md").read_text()
 CLI_PAGE = (ROOT / "docs/cli.md").read_text()
 MHC_DIAG = str(Path(sys.executable).with_name("mhc-diag"))
 OUTSIDE_THE_TREE = shutil.ignore_patterns(".*cache*", ".git", ".venv", "__pycache__", "out", "*.egg-info")
 
 
-def typed_commands() -> list[str]:
-    """The lines after a `$ ` in the README's console blocks."""
-    blocks = re.findall(r"^```console\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+def typed_commands(page: str = README) -> list[str]:
+    """The lines after a `$ ` in the console blocks of a page."""
+    blocks = re.findall(r"^```console\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
     return [
         line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")
     ]
@@ -52,6 +53,25 @@ def test_every_command_of_the_readme_runs(command: str, folder: Path) -> None:
         if o in ("--plot", "--report")
     ]
     assert all((folder / path).stat().st_size > 0 for path in written)
+
+
+@pytest.mark.slow
+def test_worked_examples_find_what_they_look_for(folder: Path) -> None:
+    commands = typed_commands(SIMULATIONS)
+    assert sum(c.startswith("grep ") for c in commands) >= 4
+    path = f"{Path(MHC_DIAG).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path}
+    for command in commands:
+        done = subprocess.run(
+            command, shell=True, cwd=folder, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        numbers = [float(line.split(",")[7]) for line in done.stdout.splitlines() if command[:4] == "grep"]
+        rounded = {f"{x:.3f}" for x in numbers} | {f"{x:.0f}" for x in numbers}
+        if "amin_backward,p01" in command:
+            assert all(f"{x:.3f}" in SIMULATIONS for x in numbers), command
+        if "fig3" in command and numbers:
+            assert rounded >= {"260", "1608", "2210", "2835", "489"}
 
 
 def test_the_readme_shows_each_use() -> None:

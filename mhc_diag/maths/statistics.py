@@ -10,8 +10,9 @@ import math
 from mhc_diag.maths.namespace import namespace
 from mhc_diag.records import Array
 
-QUANTILES = {"p05": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99}
+QUANTILES = {"p01": 0.01, "p05": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99}
 LOG10_2 = math.log10(2)
+AT_A_GLANCE = 400  # bits: numbers and exponents within that need no further look
 BITS_APART = 900.0  # beyond this the smaller of two numbers would underflow beside the larger
 
 
@@ -46,7 +47,7 @@ def log10(value: Array, exponent: Array) -> Array:
 
 
 def over_tokens(value: Array, exponent: Array) -> dict[str, tuple[Array, Array]]:
-    """Mean, quantiles and maximum over the last axis, each as (plain value, log10).
+    """Mean, minimum, quantiles and maximum over the last axis, each as (plain value, log10).
 
     Formula: quantiles interpolate linearly between the two neighbours in the order, as numpy.quantile does.
 
@@ -55,7 +56,7 @@ def over_tokens(value: Array, exponent: Array) -> dict[str, tuple[Array, Array]]
         exponent: (L, T), whole numbers.
 
     Returns:
-        By name (mean, p05, p50, p95, p99, max), two arrays (L).
+        By name (mean, min, p01, p05, p50, p95, p99, max), two arrays (L).
 
     Example:
         >>> import numpy as np
@@ -64,6 +65,9 @@ def over_tokens(value: Array, exponent: Array) -> dict[str, tuple[Array, Array]]
         {'mean': 3.0, 'p50': 2.0, 'max': 6.0}
     """
     xp = namespace(value)
+    near = _beside_each_other(value, exponent)
+    if near is not None:
+        return _of_near(*near)
     positive = xp.isfinite(value) & (value > 0)
     bits = xp.floor(xp.log2(xp.where(positive, value, xp.ones_like(value))))
     value, exponent = plain(value, -bits), exponent + bits
@@ -81,17 +85,55 @@ def over_tokens(value: Array, exponent: Array) -> dict[str, tuple[Array, Array]]
     }
 
 
+def token_of_largest(value: Array, exponent: Array) -> Array:
+    """Which number of each row is the largest, the first of several; a NaN counts as that: (L, T) to (L).
+
+    Example:
+        >>> import numpy as np
+        >>> token_of_largest(np.array([[6.0, 1.0, 2.0]]), np.array([[0.0, 4.0, 3.0]])).tolist()
+        [1]
+    """
+    near = _beside_each_other(value, exponent)
+    return namespace(value).argmax(log10(value, exponent) if near is None else near[0], axis=-1)
+
+
+def _beside_each_other(value: Array, exponent: Array) -> tuple[Array, Array] | None:
+    """The numbers of each row over 2**top, and top, where that is safe at a glance; else None.
+
+    Top is the whole part of log2 of the row's largest number. numpy alone; the standard has no ldexp.
+    """
+    xp = namespace(value)
+    if xp.__name__ != "numpy" or value.size == 0:
+        return None
+    least, most = value.min(), value.max()
+    if not (least >= 2.0**-AT_A_GLANCE and most <= 2.0**AT_A_GLANCE):  # neither for NaN
+        return None
+    top = exponent.max(axis=-1)
+    if (top - exponent.min(axis=-1)).max() > AT_A_GLANCE:
+        return None
+    near = xp.ldexp(value, (exponent - top[..., None]).astype(xp.int32))
+    bits = xp.frexp(near.max(axis=-1))[1] - 1
+    return xp.ldexp(near, -bits[..., None]), top + bits
+
+
 def _by_value(value: Array, exponent: Array, top: Array) -> dict[str, tuple[Array, Array]]:
     """The statistics of numbers that fit beside each other in float64 once 2**top is taken out."""
     xp = namespace(value)
-    near = value * xp.pow(xp.full_like(exponent, 2.0), exponent - top[..., None])
+    return _of_near(value * xp.pow(xp.full_like(exponent, 2.0), exponent - top[..., None]), top)
+
+
+def _of_near(near: Array, top: Array) -> dict[str, tuple[Array, Array]]:
+    """The statistics of near * 2**top."""
+    xp = namespace(near)
     ordered = xp.sort(near, axis=-1)
-    found = {"mean": xp.mean(near, axis=-1)}
+    found = {"mean": xp.mean(near, axis=-1), "min": ordered[..., 0]}
     for name, q in QUANTILES.items():
         low, high, weight = _neighbours(ordered, q)
         found[name] = low if weight == 0 else xp.where(low == high, low, low + (high - low) * weight)
     found["max"] = xp.max(near, axis=-1)
-    return {name: (plain(v, top), log10(v, top)) for name, v in found.items()}
+    together = xp.stack(list(found.values()))
+    values, logs = plain(together, xp.broadcast_to(top, together.shape)), log10(together, top)
+    return {name: (values[i, ...], logs[i, ...]) for i, name in enumerate(found)}
 
 
 def _by_logarithm(logs: Array) -> dict[str, tuple[Array, Array]]:
@@ -102,9 +144,10 @@ def _by_logarithm(logs: Array) -> dict[str, tuple[Array, Array]]:
     total = xp.mean(xp.pow(xp.full_like(logs, 10.0), logs - shift[..., None]), axis=-1)
     found = {"mean": xp.where(xp.isfinite(top), shift + xp.log10(xp.where(total > 0, total, 1.0)), top)}
     ordered = xp.sort(logs, axis=-1)
+    found["min"] = ordered[..., 0]
     for name, q in QUANTILES.items():
         low, high, weight = _neighbours(ordered, q)
-        found[name] = low if weight == 0 else _between(low, high, weight)
+        found[name] = low if weight == 0 else between(low, high, weight)
     found["max"] = top
     return {name: (xp.pow(xp.full_like(v, 10.0), v), v) for name, v in found.items()}
 
@@ -115,8 +158,14 @@ def _neighbours(ordered: Array, q: float) -> tuple[Array, Array, float]:
     return ordered[..., below], ordered[..., min(below + 1, last)], q * last - below
 
 
-def _between(low: Array, high: Array, weight: float) -> Array:
-    """Interpolation of two numbers that are given by their logarithms, low <= high."""
+def between(low: Array, high: Array, weight: float) -> Array:
+    """log10 of what lies between two numbers low <= high that are given by log10, at `weight` of the way.
+
+    Example:
+        >>> import numpy as np
+        >>> round(float(10 ** between(np.array(0.0), np.array(1.0), 0.5)), 12)  # half-way from 1 to 10
+        5.5
+    """
     xp = namespace(low)
     usable = xp.isfinite(high)
     top = xp.where(usable, high, xp.zeros_like(high))

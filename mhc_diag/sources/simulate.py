@@ -1,96 +1,93 @@
 """Random stacks: the same logits without mixing, unconstrained, and projected, side by side.
 
-Stack number k of seed s is drawn from its own stream of the Philox counter-based generator, keyed by (s, k):
-it is the same whatever the number of stacks, threads or workers.
+They come in parts of bounded size, each drawn and projected when it is asked for. A stack does not depend on
+the part that it is in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
+from mhc_diag import plugins
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.maths import theory
-from mhc_diag.maths.projections import identity, none, sinkhorn
+from mhc_diag.maths.precision import rounded
+from mhc_diag.maths.projections import sinkhorn
 from mhc_diag.records import Array, MixingStack, Provenance, Site
+from mhc_diag.sources.draws import Draw
+from mhc_diag.sources.measured import Measured, read
+from mhc_diag.sources.simulation import MANIFOLDS, Simulation
+from mhc_diag.sources.sniff import printable
 
-Ensemble = Literal["near-identity", "gaussian"]
-PAPER_GAIN, PAPER_DEPTH = 3000.0, 60
-"""Where the paper's unconstrained 27B model peaks (arXiv 2512.24880, Fig. 3), and after how many sites."""
+PART_BYTES = 2**26
+"""How much memory the logits of a part may take, unless a single stack takes more."""
+BOUNDED = {"cayley", "circulant", "identity", "kronecker", "permutations", "sinkhorn", "softmax_rows"}
+"""Manifolds on which composite gains stay bounded at any depth, so that they grow at rate 0."""
+
+__all__ = ["Case", "Simulation", "cases", "simulate"]
 
 
 @dataclass(frozen=True, slots=True)
-class Simulation:
-    """What to draw.
+class Case:
+    """One way to project the stacks."""
 
-    Ensembles of logits, with G of independent N(0, 1) entries:
-    near-identity: I + scale * G, the regime of trained Hyper-Connections; gaussian: scale * G.
-
-    Example:
-        >>> round(Simulation(depth=64).resolved_scale, 6)  # a typical gain of 3000 after 60 sites
-        0.366101
-    """
-
-    depth: int = 64
-    streams: int = 4
-    seeds: int = 64
-    seed: int = 0
-    sinkhorn_iters: int = 20
-    ensemble: Ensemble = "near-identity"
-    scale: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("depth", 1, 1_000_000),
-            ("streams", 2, 64),
-            ("seeds", 1, 10_000_000),
-            ("seed", 0, 2**63 - 1),
-            ("sinkhorn_iters", 0, 100_000),
-        ):
-            if not low <= getattr(self, name) <= high:
-                flag = name.replace("_", "-")
-                raise MhcDiagError(
-                    f"--{flag} is {getattr(self, name)}", hint=f"choose {flag} from {low} to {high}"
-                )
-        if self.ensemble not in get_args(Ensemble):
-            raise MhcDiagError(
-                f"--ensemble is {self.ensemble!r}", hint=f"choose one of {', '.join(get_args(Ensemble))}"
-            )
-        if self.scale is not None and not 0 <= self.scale <= 1e100:
-            raise MhcDiagError(f"--scale is {self.scale}", hint="choose a finite scale of 0 or more")
-
-    @property
-    def resolved_scale(self) -> float:
-        """The scale, or what stands for it when none is given."""
-        if self.scale is not None:
-            return self.scale
-        if self.ensemble == "gaussian":
-            return 1.0
-        return theory.near_identity_scale(self.streams, PAPER_GAIN, PAPER_DEPTH)
+    name: str
+    depth: int
+    seeds: int
+    """Number of matrices a site has: of stacks, or 1 where all are alike."""
+    parts: Callable[[], Iterator[MixingStack]]
+    """Draws and projects anew, some of the stacks at a time, in order."""
 
 
-def logits(simulation: Simulation) -> Array:
-    """Logits of all stacks: (depth, seeds, n, n), float64.
+@dataclass(frozen=True, slots=True)
+class _Manifold:
+    """A projection as one case uses it."""
+
+    module: str
+    label: str
+    how: str
+    project: Callable[[Array], Array]
+    settings: dict[str, int] = field(default_factory=dict)
+
+
+def cases(simulation: Simulation) -> list[Case]:
+    """One case for each manifold, and for each count of Sinkhorn iterations; all from the same logits.
+
+    Raises:
+        MhcDiagError: a manifold is impossible for that many streams, or the report to draw from is unusable.
 
     Example:
-        >>> logits(Simulation(depth=3, seeds=2)).shape
-        (3, 2, 4, 4)
+        >>> [case.name for case in cases(Simulation(depth=2, seeds=1, sinkhorn_iters=(1, 20)))]
+        ['identity', 'HC', 'mHC 1', 'mHC 20']
     """
     import numpy as np
 
-    shape = (simulation.depth, simulation.streams, simulation.streams)
-    drawn = np.empty((simulation.depth, simulation.seeds, *shape[1:]))
-    for stack in range(simulation.seeds):
-        drawn[:, stack] = _generator(simulation.seed, stack).standard_normal(shape)
-    drawn *= simulation.resolved_scale
-    if simulation.ensemble == "near-identity":
-        drawn += np.eye(simulation.streams)
-    return drawn
+    measured = None if simulation.report is None else read(simulation.report)
+    if measured is not None and measured.matrices.shape[-1] != simulation.streams:
+        streams, file = measured.matrices.shape[-1], printable(simulation.report)
+        raise MhcDiagError(
+            f"--streams is {simulation.streams}, but {file} was measured with {streams}",
+            hint=f"add --streams {streams}",
+        )
+    manifolds = [m for name in simulation.manifolds for m in _manifolds(name.replace("-", "_"), simulation)]
+    for manifold in manifolds:  # which may refuse that many streams
+        manifold.project(np.zeros((1, simulation.streams, simulation.streams)))
+    sites = tuple(Site("", "", depth) for depth in range(simulation.depth))
+    return [
+        Case(
+            name=manifold.label,
+            depth=simulation.depth,
+            seeds=1 if manifold.module == "identity" else simulation.seeds,
+            parts=partial(_parts, simulation, manifold, sites, measured),
+        )
+        for manifold in manifolds
+    ]
 
 
 def simulate(simulation: Simulation) -> Iterator[MixingStack]:
-    """The stacks `identity`, `HC` (unconstrained) and `mHC` (Sinkhorn), all from the same logits.
+    """The stacks of every case, whole: for simulations that fit into memory.
 
     Example:
         >>> [stack.name for stack in simulate(Simulation(depth=2, seeds=1))]
@@ -98,61 +95,121 @@ def simulate(simulation: Simulation) -> Iterator[MixingStack]:
     """
     import numpy as np
 
-    shared = logits(simulation)
-    iterations = simulation.sinkhorn_iters
-    cases: tuple[tuple[str, Callable[[Array], Array], str, float | None], ...] = (
-        ("identity", identity.project, "no mixing: M = I", 0.0),
-        ("HC", none.project, "unconstrained: M = logits", _exponent(simulation)),
-        (
-            "mHC",
-            lambda x: sinkhorn.project(x, iterations=iterations),
-            f"doubly stochastic: M = Sinkhorn(exp(logits)), {iterations} iterations, rows last",
-            0.0 if iterations else None,
-        ),
-    )
-    sites = tuple(Site("", "", depth) for depth in range(simulation.depth))
-    for name, project, how, growth in cases:
-        with np.errstate(over="ignore"):  # exp without any normalisation may overflow; the report shows it
-            matrices = project(shared)
-        yield MixingStack(
-            name=name,
-            matrices=matrices,
-            sites=sites,
-            provenance=_provenance(simulation, how),
-            logits=shared,
-            theory={} if growth is None else {"growth": growth},
-        )
+    for case in cases(simulation):
+        parts = list(case.parts())
+        logits = None if parts[0].logits is None else np.concatenate([p.logits for p in parts], axis=1)
+        matrices = np.concatenate([p.matrices for p in parts], axis=1)
+        yield replace(parts[0], matrices=matrices, logits=logits)
 
 
-def _generator(seed: int, stack: int) -> Any:
+def _manifolds(name: str, simulation: Simulation) -> Iterator[_Manifold]:
+    module = plugins.load(MANIFOLDS, name)
+    if name == "sinkhorn":
+        for count in simulation.sinkhorn_iters:
+            yield _Manifold(
+                name,
+                "mHC" if len(simulation.sinkhorn_iters) == 1 else f"mHC {count}",
+                f"doubly stochastic: M = Sinkhorn(exp(logits)), {count} iterations, rows last",
+                partial(sinkhorn.project, iterations=count),
+                {"sinkhorn_iters": count},
+            )
+    elif name == "identity":
+        yield _Manifold(name, name, "no mixing: M = I", module.project)
+    elif name == "none":
+        drawn = "as measured" if hasattr(simulation.module, "matrices") else "= logits"
+        yield _Manifold(name, "HC", f"unconstrained: M {drawn}", module.project)
+    else:
+        yield _Manifold(name, name, f"projected: M = {module.TITLE}(logits)", module.project)
+
+
+def _parts(
+    simulation: Simulation, manifold: _Manifold, sites: tuple[Site, ...], measured: Measured | None
+) -> Iterator[MixingStack]:
     import numpy as np
 
-    return np.random.Generator(np.random.Philox(key=np.array([seed, stack], dtype=np.uint64)))
+    static = manifold.module == "identity"
+    provenance = _provenance(simulation, manifold, measured)
+    theory = _theory(simulation, manifold)
+    n = simulation.streams
+    if static:
+        eye = np.broadcast_to(np.eye(n), (simulation.depth, 1, n, n))
+        yield MixingStack(manifold.label, eye, sites, provenance, theory=theory)
+        return
+    scale, noise = simulation.resolved_scale, simulation.resolved_noise
+    everything = Draw(
+        seed=simulation.seed,
+        stacks=range(simulation.seeds),
+        depth=simulation.depth,
+        streams=n,
+        scale=1.0 if scale is None else scale,
+        noise=0.0 if noise is None else noise,
+        measured=measured,
+    )
+    size = max(1, PART_BYTES // (8 * simulation.depth * n * n))
+    for start in range(0, simulation.seeds, size):
+        draw = replace(everything, stacks=everything.stacks[start : start + size])
+        matrices, logits = _projected(simulation, manifold, draw)
+        yield MixingStack(manifold.label, matrices, sites, provenance, logits=logits, theory=theory)
 
 
-def _exponent(simulation: Simulation) -> float | None:
-    """Growth of the unconstrained stack in nats per site, by theory."""
-    scale = simulation.resolved_scale
-    if simulation.ensemble == "near-identity":
-        return theory.near_identity_exponent(simulation.streams, scale)
-    return theory.gaussian_exponent(simulation.streams, scale) if scale > 0 else None
+def _projected(simulation: Simulation, manifold: _Manifold, draw: Draw) -> tuple[Array, Array | None]:
+    """The matrices of a part, and the logits where the case reports on them."""
+    import numpy as np
+
+    ensemble: Any = simulation.module
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite shows in the report
+        if manifold.module == "none" and hasattr(ensemble, "matrices"):
+            drawn = made = ensemble.matrices(draw)
+        else:
+            drawn = ensemble.logits(draw)
+            made = manifold.project(drawn)
+        made = rounded(made, simulation.dtype)
+    return made, drawn if manifold.module == "sinkhorn" else None
 
 
-def _provenance(simulation: Simulation, how: str) -> Provenance:
+def _theory(simulation: Simulation, manifold: _Manifold) -> dict[str, float]:
+    """Growth in nats per site, where a closed form is known and rounding does not change it."""
+    if simulation.dtype not in {"fp64", "fp32"}:
+        return {}
+    if manifold.module in BOUNDED:
+        none_at_all = manifold.settings.get("sinkhorn_iters") == 0
+        return {} if none_at_all else {"growth": 0.0, "lyapunov_1": 0.0}
+    known = getattr(simulation.module, "exponent", None)
+    if manifold.module != "none" or known is None:
+        return {}
+    growth = known(simulation.streams, simulation.resolved_scale)
+    if growth is None:
+        return {}
+    spectrum = getattr(simulation.module, "spectrum", lambda streams, scale: (growth,))
+    rates = spectrum(simulation.streams, simulation.resolved_scale)
+    return {"growth": growth, **{f"lyapunov_{k}": rate for k, rate in enumerate(rates, start=1)}}
+
+
+def _provenance(simulation: Simulation, manifold: _Manifold, measured: Measured | None) -> Provenance:
+    static = manifold.module == "identity"
+    coarse = "" if static or simulation.dtype == "fp64" else f", rounded to {simulation.dtype}"
+    settings: dict[str, Any] = {
+        "depth": simulation.depth,
+        "streams": simulation.streams,
+        "seeds": simulation.seeds,
+        "seed": simulation.seed,
+        "ensemble": simulation.ensemble,
+        "scale": simulation.resolved_scale,
+        "noise": simulation.resolved_noise,
+        "dtype": None if simulation.dtype == "fp64" else simulation.dtype,
+        "measured": None if simulation.report is None else str(simulation.report),
+        **manifold.settings,
+    }
+    notes = [getattr(simulation.module, "NOTE", "")]
+    if measured is not None and manifold.module != "none":
+        notes.append(measured.note)
     return Provenance(
         target=f"simulated stacks of depth {simulation.depth}",
         method="simulated",
-        how=how,
+        how=manifold.how + coarse,
         orientation="direct",
-        token_axis="stack",
-        token_shape=(simulation.seeds,),
-        settings={
-            "depth": simulation.depth,
-            "streams": simulation.streams,
-            "seeds": simulation.seeds,
-            "seed": simulation.seed,
-            "ensemble": simulation.ensemble,
-            "scale": simulation.resolved_scale,
-            "sinkhorn_iters": simulation.sinkhorn_iters,
-        },
+        token_axis="none" if static else "stack",
+        token_shape=() if static else (simulation.seeds,),
+        settings={name: value for name, value in settings.items() if value is not None},
+        notes=() if static else tuple(note for note in notes if note),
     )

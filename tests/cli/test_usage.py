@@ -28,7 +28,7 @@ HC = str(SAMPLES / "hc.pt")
         (("scan", HC, "--tokens", "many"), "--tokens"),
         (("scan", HC, "--format", "xml"), "xml"),
         (("scan", HC, "--max-gain", "four"), "--max-gain"),
-        (("simulate", "--ensemble", "cauchy"), "cauchy"),
+        (("simulate", "--dtype", "fp8"), "fp8"),
     ],
 )
 def test_a_command_line_that_cannot_be_understood(
@@ -46,7 +46,26 @@ def test_a_command_line_that_cannot_be_understood(
         (("simulate", "--streams", "1"), "--streams is 1"),
         (("simulate", "--seeds", "0"), "--seeds is 0"),
         (("simulate", "--seed", "-1"), "--seed is -1"),
-        (("simulate", "--sinkhorn-iters", "-1"), "--sinkhorn-iters is -1"),
+        (("simulate", "--sinkhorn-iters", "-1"), "--sinkhorn-iters is '-1'"),
+        (("simulate", "--ensemble", "cauchy"), "--ensemble is 'cauchy'"),
+        (("simulate", "--manifold", "torus"), "--manifold is 'torus'"),
+        (("simulate", "--manifold", ","), "--manifold is empty"),
+        (("simulate", "--manifold", "permutations", "--streams", "7"), "7 streams"),
+        (("simulate", "--sinkhorn-iters", "5..1"), "--sinkhorn-iters is '5..1'"),
+        (("simulate", "--sinkhorn-iters", "0..5000"), "--sinkhorn-iters lists too many"),
+        (("simulate", "--sinkhorn-iters", "1,,x"), "--sinkhorn-iters is '1,,x'"),
+        (("simulate", "--noise", "1"), "near-identity has no noise"),
+        (("simulate", "--ensemble", "from-report"), "needs a report"),
+        (("simulate", "--measured", HC), "--measured was given"),
+        (("simulate", "--ensemble", "from-report", "--measured", HC), "is not JSON"),
+        (("simulate", "--signal", "--branch-gain", "-1"), "branches is -1"),
+        (("simulate", "--metrics", "amax"), "no metric 'amax'"),
+        (("simulate", "--triangle", "map.txt"), "--triangle map.txt is no picture's name"),
+        (("simulate", "--triangle", "out.svg"), "out.svg is to be written twice"),
+        (("scan", HC, "--project", "torus"), "--project names no manifold"),
+        (("scan", HC, "--project", "cayley:3"), "cayley does not iterate"),
+        (("scan", HC, "--project", "sinkhorn:many"), "--project is 'sinkhorn:many'"),
+        (("scan", HC, "--metrics", "amax"), "no metric 'amax'"),
         (("simulate", "--scale", "nan"), "--scale is nan"),
         (("simulate", "--scale", "inf"), "--scale is inf"),
         (("simulate", "--scale", "-1"), "--scale is -1"),
@@ -65,8 +84,8 @@ def test_numbers_outside_their_range(run: Callable[..., Any], arguments: tuple[s
 
 
 def test_more_than_fits_into_memory(run: Callable[..., Any]) -> None:
-    done = run("simulate", "--depth", "1000000", "--seeds", "10000000", "--report", "json=out.json")
-    assert "not enough memory" in done.refused()
+    done = run("simulate", "--depth", "1000000", "--streams", "64", "--report", "json=out.json")
+    assert "a single stack of 1000000 sites and 64 streams takes 33 GB" in done.refused()
 
 
 @pytest.mark.parametrize("command", [("scan", HC), ("simulate", "--depth", "2", "--seeds", "1")])

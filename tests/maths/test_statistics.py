@@ -10,7 +10,7 @@ import torch
 from mhc_diag.maths.statistics import log10, over_tokens, plain
 
 KINDS = {"numpy": np.asarray, "torch": torch.from_numpy}
-RANKS = {"p05": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+RANKS = {"min": 0.0, "p01": 0.01, "p05": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 DIGITS = Context(prec=60, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -39,7 +39,8 @@ def exact(value, exponent):
 
 
 def test_the_names():
-    assert list(over_tokens(np.ones((1, 3)), np.zeros((1, 3)))) == ["mean", "p05", "p50", "p95", "p99", "max"]
+    names = ["mean", "min", "p01", "p05", "p50", "p95", "p99", "max"]
+    assert list(over_tokens(np.ones((1, 3)), np.zeros((1, 3)))) == names
 
 
 @every_kind

@@ -11,18 +11,18 @@ does as DeepSeek.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 
+from mhc_diag.maths.alternating import OVER_COLUMNS, OVER_ROWS, Batch, Rules
 from mhc_diag.maths.marginals import marginal_violation
-from mhc_diag.maths.namespace import contiguous, namespace
+from mhc_diag.maths.namespace import namespace
 from mhc_diag.records import Array
 
 TITLE = "Sinkhorn-Knopp"
 PARAMETERS: tuple[str, ...] = ("iterations",)
 
-COLUMNS, ROWS = -2, -1  # the axis to sum over
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         name: MappingProxyType(arguments)
@@ -35,8 +35,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         }.items()
     }
 )
-BLOCK = 32_768  # matrices at a time
-LINEAR_RANGE = {8: 340.0, 4: 43.0}  # logit range up to which plain divisions keep every digit, by item size
 
 
 def project(
@@ -64,7 +62,8 @@ def project(
         temperature: divides the logits first.
 
     Returns:
-        (*B, n, n), non-negative; sums over the `last` axis are 1 to rounding when eps is 0.
+        (*B, n, n), non-negative; sums over the `last` axis are 1 to rounding when eps is 0. In numpy a view:
+        each entry [..., i, j] of all matrices lies in one piece, which makes what follows faster.
 
     Example:
         >>> import numpy as np
@@ -74,20 +73,63 @@ def project(
         >>> project(np.eye(2), **PRESETS["tokenbender"]).round(6).tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
+    ((_, made),) = snapshots(
+        logits, (iterations,), start=start, last=last, eps=eps, eps_as=eps_as, temperature=temperature
+    )
+    return made
+
+
+def snapshots(
+    logits: Array,
+    counts: Sequence[int],
+    *,
+    start: Literal["exp", "softmax"] = "exp",
+    last: Literal["rows", "columns"] = "rows",
+    eps: float = 0.0,
+    eps_as: Literal["term", "floor"] = "term",
+    temperature: float = 1.0,
+    copy: bool = True,
+) -> Iterator[tuple[int, Array]]:
+    """The projection after each of several numbers of iterations, for the cost of the largest.
+
+    Args:
+        logits: (*B, n, n), any finite numbers.
+        counts: numbers of iterations, in any order.
+        start: as in `project`, like what follows.
+        last: as in `project`.
+        eps: as in `project`.
+        eps_as: as in `project`.
+        temperature: as in `project`.
+        copy: whether each array is to stay as it is; otherwise the next one may be made in its place.
+
+    Yields:
+        Each number once, in ascending order, and the very bits of `project(logits, iterations=number)`.
+
+    Example:
+        >>> import numpy as np
+        >>> for count, m in snapshots(np.array([[2.0, 0.0], [0.5, 1.0]]), (20, 0, 1)):
+        ...     print(count, m.sum(axis=0).round(6))
+        0 [9.037777 3.718282]
+        1 [0.952177 1.047823]
+        20 [1. 1.]
+    """
     xp = namespace(logits)
+    if not xp.isdtype(logits.dtype, "real floating"):
+        logits = xp.astype(logits, xp.float64)
     if temperature != 1.0:
         logits = logits / temperature
-    first, second = (COLUMNS, ROWS) if last == "rows" else (ROWS, COLUMNS)
-    if iterations == 0:
-        return xp.exp(logits)
-    if eps:
-        return _linear(logits, iterations, first, second, start == "softmax", eps, eps_as == "floor")
-    spread = xp.max(logits, axis=(-2, -1), keepdims=True) - xp.min(logits, axis=(-2, -1), keepdims=True)
-    wide = spread > LINEAR_RANGE.get(logits.dtype.itemsize, 0.0)
-    if not bool(xp.any(wide)):
-        return _linear(logits, iterations, first, second, False, 0.0)
-    narrow = _linear(xp.where(wide, xp.zeros_like(logits), logits), iterations, first, second, False, 0.0)
-    return xp.where(wide, _logarithmic(logits, iterations, first, second), narrow)
+    first, second = (OVER_ROWS, OVER_COLUMNS) if last == "rows" else (OVER_COLUMNS, OVER_ROWS)
+    rules = Rules(first, second, eps, floor=eps_as == "floor", after=start == "softmax")
+    wanted = sorted(set(counts))
+    if wanted and wanted[0] == 0:
+        yield 0, xp.exp(logits)
+        wanted = wanted[1:]
+    if not wanted:
+        return
+    batch, done = Batch(logits, rules), 0
+    for count in wanted:
+        yield count, batch.iterate(count - done, copy=copy and count != wanted[-1])
+        done = count
 
 
 def violation(matrix: Array) -> Array:
@@ -101,54 +143,3 @@ def violation(matrix: Array) -> Array:
         0.25
     """
     return marginal_violation(matrix)
-
-
-def _linear(
-    logits: Array, iterations: int, first: int, second: int, after: bool, eps: float, floor: bool = False
-) -> Array:
-    """Plain divisions, with the batch moved to the last axis, where sums are additions of whole planes.
-
-    That order of memory gives the same bits many times faster; blocks keep it in cache.
-    """
-    xp = namespace(logits)
-    n = logits.shape[-1]
-    flat = xp.reshape(logits, (-1, n * n))
-    done = []
-    for start in range(0, flat.shape[0], BLOCK):
-        planes = contiguous(xp.matrix_transpose(flat[start : start + BLOCK, :]))
-        m = _divide(xp.reshape(planes, (n, n, -1)), iterations, first + 2, second + 2, after, eps, floor)
-        done.append(xp.matrix_transpose(xp.reshape(m, (n * n, -1))))
-    return xp.reshape(xp.concat(done, axis=0), logits.shape) if done else logits
-
-
-def _divide(
-    m: Array, iterations: int, first: int, second: int, after: bool, eps: float, floor: bool
-) -> Array:
-    """The divisions of one block (n, n, B). The shift by the maxima cancels in the first of them."""
-    xp = namespace(m)
-
-    def total(m: Array, axis: int) -> Array:
-        lines = [m[k : k + 1, :, :] if axis == 0 else m[:, k : k + 1, :] for k in range(m.shape[axis])]
-        return sum(lines[1:], lines[0])
-
-    def divisor(m: Array, axis: int) -> Array:
-        return xp.clip(total(m, axis), eps, None) if floor else total(m, axis) + eps
-
-    m = xp.exp(m - xp.max(m, axis=first, keepdims=True))
-    m = m / total(m, first) + eps if after else m / divisor(m, first)
-    m = m / divisor(m, second)
-    for _ in range(iterations - 1):
-        m = m / divisor(m, first)
-        m = m / divisor(m, second)
-    return m
-
-
-def _logarithmic(logits: Array, iterations: int, first: int, second: int) -> Array:
-    """The same in logarithms, for logits so far apart that a row or column would underflow to zero."""
-    xp = namespace(logits)
-    for _ in range(iterations):
-        for axis in (first, second):
-            top = xp.max(logits, axis=axis, keepdims=True)
-            logits = logits - top
-            logits = logits - xp.log(xp.sum(xp.exp(logits), axis=axis, keepdims=True))
-    return xp.exp(logits)

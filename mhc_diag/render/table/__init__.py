@@ -5,8 +5,8 @@ verdict. With more than 24 sites the 12 worst are shown in full (those furthest 
 direction, what is no number first) and each run of other sites becomes one line; `all_sites` shows them all.
 From 110 columns on there is room for the means over tokens and for the certificate of each site.
 
-Several reports: composite gains by depth side by side, then worst gains and growth of each, a chart and the
-verdicts.
+Several reports: composite gains by depth side by side, the health of the composites, then worst gains and
+growth of each, a chart and the verdicts. More than four: one line each.
 
 Gains from 0.001 to 9999 are written in plain decimals, others as in 1.995e+412, also where the number itself
 would leave float64. A gain that is infinite or NaN is written as a word.
@@ -22,8 +22,10 @@ from rich.text import Text
 
 from mhc_diag.records import Report
 from mhc_diag.render.table.chart import Series, chart
+from mhc_diag.render.table.compared import SIDE_BY_SIDE, compared
 from mhc_diag.render.table.depths import depth_tables
-from mhc_diag.render.table.head import head, shared_head, tokens, varies
+from mhc_diag.render.table.head import grid, head, shared_head, tokens, varies
+from mhc_diag.render.table.health import definitions, health_table, shared_health
 from mhc_diag.render.table.look import Look, marked
 from mhc_diag.render.table.outcomes import outcomes, overall
 from mhc_diag.render.table.sites import site_table
@@ -83,6 +85,10 @@ def _one(report: Report, look: Look, all_sites: bool) -> Iterator[RenderableType
         Series("backward", report.composite("backward").log10.tolist(), ", sites l to the last"),
     ]
     yield chart(f"Composite gain over depth{largest}", curves, look)
+    health = health_table(report, look)
+    if health is not None:
+        yield health
+        yield from _formulas([report], look)
     if report.scalars:
         yield overall(report, look)
     if report.summary:
@@ -91,9 +97,22 @@ def _one(report: Report, look: Look, all_sites: bool) -> Iterator[RenderableType
 
 def _several(reports: Sequence[Report], look: Look) -> Iterator[RenderableType]:
     yield shared_head(reports, look)
+    if len(reports) > SIDE_BY_SIDE:
+        yield compared(reports, look)
+        return
     yield from depth_tables(reports, look)
+    health = shared_health(reports, look)
+    if health is not None:
+        yield health
+        yield from _formulas(reports, look)
     yield outcomes(reports, look)
     curves = [Series(look.text(r.name), r.composite("forward", "p50").log10.tolist()) for r in reports]
     yield chart("Composite forward gain over depth, median", curves, look)
     verdicts = [marked(look.text(r.summary), "bold") for r in reports]
     yield Text("\n").join(verdicts)
+
+
+def _formulas(reports: Sequence[Report], look: Look) -> Iterator[RenderableType]:
+    lines = list(definitions(reports, look))
+    if lines:
+        yield grid(lines)

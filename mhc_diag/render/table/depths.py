@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Group as Stacked
 from rich.text import Text
 
 from mhc_diag.magnitude import magnitude
-from mhc_diag.records import Curve, Direction, Report
+from mhc_diag.records import COMPOSITE, DIRECTIONS, Curve, Direction, Report, Scope
 from mhc_diag.render.table.columns import Group
 from mhc_diag.render.table.look import GAP, Look, marked
 
 ROWS = 9
+SIGNALS: dict[Direction, tuple[str, Scope]] = {
+    "forward": ("activation_rms", "prefix"),
+    "backward": ("gradient_rms", "suffix"),
+}
 NAME_WIDTH = 24
 WHAT: dict[Direction, str] = {
     "forward": "forward: the first k sites",
@@ -33,10 +37,20 @@ def depths(length: int) -> list[int]:
 
 
 def depth_tables(reports: Sequence[Report], look: Look) -> Iterator[Stacked]:
+    """Composite gains of every report by depth, then what they did to signals where that was simulated."""
+    yield from _tables("Composite gain", {d: COMPOSITE[d] for d in DIRECTIONS}, reports, look)
+    if all(card in {c.name for c in r.cards} for r in reports for card, _ in SIGNALS.values()):
+        yield from _tables("RMS of random signals and gradients", SIGNALS, reports, look)
+
+
+def _tables(
+    title: str, curves: Mapping[Direction, tuple[str, Scope]], reports: Sequence[Report], look: Look
+) -> Iterator[Stacked]:
     """Median and p05..p95 of every report by depth; one table where the width allows, else several."""
     ks = depths(max(len(r.sites) for r in reports))
-    forward = [_group(r, "forward", look.shorten(r.name, NAME_WIDTH), ks) for r in reports]
-    backward = [_group(r, "backward", look.shorten(r.name, NAME_WIDTH), ks) for r in reports]
+    forward, backward = (
+        [_group(r, d, curves[d], look.shorten(r.name, NAME_WIDTH), ks) for r in reports] for d in DIRECTIONS
+    )
     room = look.width - len(str(ks[-1]))
     if sum(g.width + GAP for g in forward + backward) <= room:
         titled = [
@@ -45,15 +59,17 @@ def depth_tables(reports: Sequence[Report], look: Look) -> Iterator[Stacked]:
             for g in groups
         ]
         if sum(g.width + GAP for g in titled) <= room:
-            yield _table(f"{WHAT['forward']}; {WHAT['backward']}", titled, ks, look)
+            yield _table(f"{title}, {WHAT['forward']}; {WHAT['backward']}", titled, ks, look)
             return
     for what, groups in ((WHAT["forward"], forward), (WHAT["backward"], backward)):
         for fitting in _packed(groups, room):
-            yield _table(what, fitting, ks, look)
+            yield _table(f"{title}, {what}", fitting, ks, look)
 
 
-def _group(report: Report, direction: Direction, title: str, ks: Sequence[int]) -> Group:
-    low, median, high = (report.composite(direction, s) for s in ("p05", "p50", "p95"))
+def _group(
+    report: Report, direction: Direction, source: tuple[str, Scope], title: str, ks: Sequence[int]
+) -> Group:
+    low, median, high = (report.curve(*source, s) for s in ("p05", "p50", "p95"))
     length = len(report.sites)
     sites = [(k - 1 if direction == "forward" else length - k) if k <= length else None for k in ks]
     return Group(
@@ -83,11 +99,11 @@ def _packed(groups: Sequence[Group], room: int) -> Iterator[list[Group]]:
     yield fitting
 
 
-def _table(what: str, groups: Sequence[Group], ks: Sequence[int], look: Look) -> Stacked:
+def _table(title: str, groups: Sequence[Group], ks: Sequence[int], look: Look) -> Stacked:
     table = look.table()
     table.add_column("k", justify="right", no_wrap=True, vertical="bottom")
     for group in groups:
         table.add_column(group.head, no_wrap=True)
     for k, *cells in zip(ks, *(g.rows() for g in groups), strict=True):
         table.add_row(str(k), *map(marked, cells))
-    return Stacked(Text(f"Composite gain, {what}", "bold"), Text(), table)
+    return Stacked(Text(title, "bold"), Text(), table)

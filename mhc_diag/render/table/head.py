@@ -51,7 +51,7 @@ def head(report: Report, look: Look) -> Table:
 
 def shared_head(reports: Sequence[Report], look: Look) -> Table:
     """The head of several reports of the same size."""
-    first = reports[0]
+    first = next(filter(varies, reports), reports[0])
     settings = [dict(r.provenance.settings) for r in reports]
     common = {k: v for k, v in settings[0].items() if all(k in s and s[k] == v for s in settings)}
     lines = [("size", _size(first)), *_settings(common, look)]

@@ -13,29 +13,42 @@ from mhc_diag.render.table.head import Line, grid
 from mhc_diag.render.table.look import Look, marked
 from mhc_diag.render.table.numbers import real
 
+SPECTRUM, SPECTRUM_SHOWN = "lyapunov_", 8
+
 
 def outcomes(reports: Sequence[Report], look: Look) -> Table:
     """Worst composite gains and growth of each report."""
     lines: list[Line] = []
     for report in reports:
         lines.append((look.text(report.name), _worst(report)))
-        lines += [("", _line(s, look)) for s in report.scalars]
+        lines += [("", line) for line in _lines(report, look)]
     return grid([*lines, *_definitions(reports, look)])
 
 
 def overall(report: Report, look: Look) -> Table:
     """The numbers about a whole stack."""
-    lines = [("overall" if i == 0 else "", _line(s, look)) for i, s in enumerate(report.scalars)]
+    lines = [("overall" if i == 0 else "", line) for i, line in enumerate(_lines(report, look))]
     return grid([*lines, *_definitions([report], look)])
 
 
-def _line(scalar: Scalar, look: Look) -> Text:
-    text = (
-        f"{look.text(scalar.title)}: {real(round(scalar.value, 12) + 0.0)}"  # rounding errors are no growth
-    )
+def _lines(report: Report, look: Look) -> Iterator[Text]:
+    """One line for each scalar; the Lyapunov spectrum in one."""
+    spectrum = [s for s in report.scalars if s.name.startswith(SPECTRUM)]
+    for scalar in report.scalars:
+        if scalar not in spectrum:
+            yield marked(f"{look.text(scalar.title)}: {_estimate(scalar, look)}")
+        elif scalar is spectrum[0]:
+            shown = [_estimate(s, look) for s in spectrum]
+            if len(shown) > SPECTRUM_SHOWN:
+                shown = [*shown[: SPECTRUM_SHOWN - 1], look.pick("…", "..."), shown[-1]]
+            yield marked(f"Lyapunov exponents 1 to {len(spectrum)}: {'; '.join(shown)}")
+
+
+def _estimate(scalar: Scalar, look: Look) -> str:
+    text = real(round(scalar.value, 12) + 0.0)  # rounding errors are no growth
     if scalar.standard_error is not None and not scalar.standard_error <= 1e-12:
         text += f" {look.pick('±', '+-')} {real(scalar.standard_error, 2)}"
-    return marked(text + (f", theory {real(scalar.expected)}" if scalar.expected is not None else ""))
+    return text + (f", theory {real(scalar.expected)}" if scalar.expected is not None else "")
 
 
 def _definitions(reports: Sequence[Report], look: Look) -> Iterator[Line]:

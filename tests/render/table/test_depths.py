@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mhc_diag.magnitude import magnitude
 from mhc_diag.render import table
 from mhc_diag.render.table.depths import depths
 
@@ -48,12 +49,23 @@ def test_reports_of_different_depth_leave_the_deeper_rows_empty(handmade):
 
 def test_many_reports_spread_over_several_tables(handmade):
     reports = [
-        replace(r, name=f"{r.name} {i}") for i in range(4) for r in handmade["REPORTS"]["side-by-side"]
-    ]
+        replace(r, name=f"{r.name} {i}") for i in range(2) for r in handmade["REPORTS"]["side-by-side"]
+    ][:4]
     text = table.render(reports, width=80)
     assert max(map(len, text.splitlines())) <= 80
-    heads = " ".join(line for line in text.splitlines() if line.startswith("   ") and "HC" in line)
-    assert all(heads.count(f" {r.name} ") >= 1 or heads.endswith(r.name) for r in reports)
+    heads = " ".join(line for line in text.splitlines() if line.startswith("   ")) + " "
+    assert all(heads.count(f" {r.name} ") >= 2 for r in reports)  # forward and backward
+
+
+def test_more_than_four_reports_get_a_line_each(handmade):
+    reports = [
+        replace(r, name=f"{r.name} {i}") for i in range(2) for r in handmade["REPORTS"]["side-by-side"]
+    ]
+    lines = table.render(reports, width=80).splitlines()
+    for report in reports:
+        (row,) = [line for line in lines if line.startswith(f"{report.name} ") and line.count(".") >= 4]
+        peaks = [report.worst(d, s) for d in ("forward", "backward") for s in ("p50", "p99", "max")]
+        assert row.split()[-6:] == [magnitude(p.value, p.log10) for p in peaks]
 
 
 def test_what_is_no_number_is_a_word(handmade):

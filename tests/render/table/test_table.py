@@ -173,9 +173,9 @@ def test_ten_thousand_sites_stay_readable(handmade):
     curves = tuple(Curve(c.metric, c.scope, c.statistic, value, logs) for c in report.curves)
     sites = tuple(Site("", f"site {i}", i) for i in range(10_000))
     text = table.render([replace(report, curves=curves, sites=sites)], width=80)
-    assert "1.000e+8000" in text and text.count("\n") < 60
+    assert "1.000e+8000" in text and text.count("\n") < 80
     text = table.render([replace(report, curves=curves, sites=sites)] * 2, width=80)
-    assert "10000" in text and text.count("\n") < 80
+    assert "10000" in text and text.count("\n") < 100
 
 
 def test_needs_no_heavy_library():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mhc_diag.figures import gain_curves
+from mhc_diag.figures.gain_curves import gain_curves
 
 
 def lines(axes):

@@ -1,0 +1,76 @@
+"""Options that several commands share, and texts that become lists."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mhc_diag.errors import MhcDiagError
+
+
+class Format(StrEnum):
+    """What is written to the terminal."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="What is written to standard output.")]
+ReportOption = Annotated[
+    list[str] | None,
+    typer.Option("--report", metavar="FORMAT=PATH", help="Also write this format to a file. Repeatable."),
+]
+PlotOption = Annotated[
+    Path | None, typer.Option("--plot", help="Draw the gains over depth (.png, .svg or .pdf).")
+]
+TriangleOption = Annotated[
+    Path | None,
+    typer.Option("--triangle", help="Draw the gain of every composite (l, m) as a heat map."),
+]
+MetricsOption = Annotated[
+    str,
+    typer.Option(
+        "--metrics",
+        metavar="NAMES",
+        help="all; paper (the paper's curves alone, the fastest); or names between commas.",
+    ),
+]
+LONGEST_LIST = 1000
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names between commas.
+
+    Example:
+        >>> names("identity, none,sinkhorn")
+        ('identity', 'none', 'sinkhorn')
+    """
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def counts(text: str, flag: str) -> tuple[int, ...]:
+    """Whole numbers between commas, each alone or as a range with both ends.
+
+    Raises:
+        MhcDiagError: anything else, or more than a thousand numbers.
+
+    Example:
+        >>> counts("0..3,20", "--sinkhorn-iters")
+        (0, 1, 2, 3, 20)
+    """
+    found: list[int] = []
+    for part in names(text) or ("",):
+        low, dots, high = part.partition("..")
+        if not low.isdecimal() or not (high if dots else low).isdecimal():
+            raise MhcDiagError(f"{flag} is {text!r}", hint="give whole numbers, as in 20 or 1,5,20 or 0..20")
+        last = int(high if dots else low)
+        if last - int(low) >= LONGEST_LIST or len(found) >= LONGEST_LIST:
+            raise MhcDiagError(f"{flag} lists too many numbers", hint=f"give at most {LONGEST_LIST}")
+        found += range(int(low), last + 1)
+    if not found:
+        raise MhcDiagError(f"{flag} is {text!r}, which is empty", hint="write a range as low..high")
+    return tuple(dict.fromkeys(found))

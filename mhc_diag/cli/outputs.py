@@ -1,0 +1,96 @@
+"""Where a command's results go: files that are seen to be writable first, and standard output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mhc_diag import plugins, terminal
+from mhc_diag.cli.options import Format
+from mhc_diag.errors import MhcDiagError
+
+if TYPE_CHECKING:
+    from mhc_diag.figures import Kind
+    from mhc_diag.gate import Verdict
+    from mhc_diag.records import Report
+
+FORMATS = "mhc_diag.render"
+PICTURES: dict[str, Kind] = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What is written, as (format, path)."""
+
+    format: Format
+    reports: tuple[tuple[str, Path], ...]
+    triangle: tuple[Kind, Path] | None = None
+
+    def emit(
+        self, reports: Sequence[Report], *, all_sites: bool = False, verdict: Verdict | None = None
+    ) -> None:
+        """Render everything, then write the files, then standard output."""
+        from mhc_diag import atomic
+
+        files = [(path, plugins.load(FORMATS, name).render(reports)) for name, path in self.reports]
+        if self.triangle is not None:
+            from mhc_diag.figures.heatmap import heat_map
+
+            files.append((self.triangle[1], heat_map(reports, self.triangle[0])))
+        table = self.format is Format.table
+        options = {**terminal.look(), "all_sites": all_sites} if table else {}
+        shown = plugins.load(FORMATS, self.format.value).render(reports, **options)
+        for path, content in files:
+            atomic.write(path, content)
+        lines = verdict.lines if verdict is not None else ()
+        if table:
+            shown += "".join(f"{terminal.wrapped(line, options['width'])}\n" for line in lines)
+        else:
+            terminal.say("".join(f"{line}\n" for line in lines), sys.stderr)
+        terminal.say(shown, sys.stdout)
+        written = [*self.reports, *([self.triangle] if self.triangle else [])]
+        terminal.say("".join(f"wrote {path} ({name})\n" for name, path in written), sys.stderr)
+
+
+def outputs(
+    format: Format, report: Sequence[str] | None, plot: Path | None, triangle: Path | None
+) -> Outputs:
+    """What the options ask for.
+
+    Raises:
+        MhcDiagError: an unknown format, a picture of another kind, a file that cannot be written or is named
+            twice.
+    """
+    known = plugins.names(FORMATS)
+    made = []
+    for item in report or ():
+        name, _, where = item.partition("=")
+        if not where or name not in known:
+            raise MhcDiagError(
+                f"--report {item} is not FORMAT=PATH", hint=f"the formats are {', '.join(known)}"
+            )
+        made.append((name, Path(where)))
+    if plot is not None:
+        made.append((_kind("--plot", plot), plot))
+    map_of_all = None if triangle is None else (_kind("--triangle", triangle), triangle)
+    _check([path for _, path in made] + ([triangle] if triangle else []))
+    return Outputs(format, tuple(made), map_of_all)
+
+
+def _kind(flag: str, path: Path) -> Kind:
+    drawn = PICTURES.get(path.suffix.lower())
+    if drawn is None:
+        raise MhcDiagError(f"{flag} {path} is no picture's name", hint="end it in .png, .svg or .pdf")
+    return drawn
+
+
+def _check(paths: Sequence[Path]) -> None:
+    from mhc_diag import atomic
+
+    for i, path in enumerate(paths):
+        if path.resolve() in [other.resolve() for other in paths[:i]]:
+            raise MhcDiagError(f"{path} is to be written twice", hint="give each output its own file")
+        atomic.check_writable(path)
