@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from types import ModuleType
 from typing import Any
 
@@ -87,9 +86,12 @@ def analyse(
     first = next(parts)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported, not warned about
         run = _Run(first, tuple(metrics), branch_gain)
-        for part in chain((first,), parts):
+        triangles = _triangles(first.matrices) if triangle else ()
+        run.add(first, progress)
+        del first  # so that one part is in memory at a time
+        for part in parts:
             run.add(part, progress)
-        return run.report(_triangles(first.matrices) if triangle else ())
+        return run.report(triangles)
 
 
 def chosen(metrics: Sequence[str]) -> dict[str, ModuleType]:
@@ -117,7 +119,10 @@ class _Run:
     """One analysis: what is gathered from the parts of a stack."""
 
     def __init__(self, first: MixingStack, metrics: tuple[str, ...], branch_gain: float | None) -> None:
-        self.first, self.paper, self.branch_gain = first, metrics == PAPER, branch_gain
+        self.paper, self.branch_gain = metrics == PAPER, branch_gain
+        self.about = replace(first, matrices=None, logits=None, pre=None, post=None)
+        self.streams = first.streams
+        self.samples = _sample(first, first.matrices), _sample(first, first.logits)
         self.metrics = chosen(metrics)
         self.of_logits = {} if first.logits is None or metrics != ALL else plugins.load_all(CONVERGENCE)
         depth, tokens = int(first.matrices.shape[0]), int(first.matrices.shape[1])
@@ -200,10 +205,10 @@ class _Run:
             for name, value, exponent in () if self.paper else _measured(self.metrics, scope, means.means()):
                 numbers = statistics.plain(value, exponent), statistics.log10(value, exponent)
                 self.table.fill(slice(None), name, scope, "of_mean_matrix", *numbers)
-        stack = self.first
+        stack = self.about
         report = Report(
             name=stack.name,
-            streams=stack.streams,
+            streams=self.streams,
             tokens=self.tokens,
             sites=stack.sites,
             curves=self.table.curves([card.name for card in self.cards]),
@@ -212,8 +217,8 @@ class _Run:
             scalars=tuple(self.rates.scalars(stack.theory)),
             nonfinite=tuple(self.nonfinite),
             triangles=triangles,
-            sample=_sample(stack, stack.matrices),
-            sample_logits=_sample(stack, stack.logits),
+            sample=self.samples[0],
+            sample_logits=self.samples[1],
         )
         if "uniformity" in self.metrics:
             life = half_life(report.curve("uniformity", "prefix", "p50"))

@@ -27,7 +27,7 @@ class Rates:
         for site in (0, self.depth // 2, self.depth - 1):
             if sites.start <= site < sites.stop:
                 found = as_numpy(log10[site - sites.start, ...])
-                self.kept.setdefault((direction, site), []).append(found)
+                self.kept.setdefault((direction, site), []).append(found.copy())  # not all sites with it
 
     def spectra(self, matrices: Array) -> None:
         """Take the Lyapunov exponents of each token of a part (L, T, n, n)."""

@@ -37,9 +37,9 @@ class Quantiles:
         self.total, self.seen = total, 0
         self.kept: Floats = np.empty(0)
         """Sorted, each number once."""
-        self.count: Floats = np.empty(0, dtype=np.int64)
+        self.count: Floats = np.empty(0, dtype=np.int32)
         """How often each was seen."""
-        self.between: Floats = np.zeros(1, dtype=np.int64)
+        self.between: Floats = np.zeros(1, dtype=np.int32)
         """How many that are not kept lie before the first, between two neighbours, after the last."""
 
     def add(self, part: Floats) -> None:
@@ -69,7 +69,9 @@ class Quantiles:
         """
         import numpy as np
 
-        after = np.cumsum(self.between[:-1] + self.count)  # how many up to and with each that is kept
+        after = np.cumsum(
+            self.between[:-1] + self.count, dtype=np.int64
+        )  # how many up to and with each that is kept
         k = int(np.searchsorted(after, rank, side="right"))
         if k >= self.kept.size or rank < after[k] - self.count[k]:
             raise RuntimeError("a quantile left its window: the parts did not come in random order")
@@ -86,7 +88,7 @@ class Quantiles:
         import numpy as np
 
         left = max(self.total - self.seen, 0) / max(self.total, 1)
-        after = np.cumsum(self.between[:-1] + self.count)
+        after = np.cumsum(self.between[:-1] + self.count, dtype=np.int64)
         keep = np.zeros(self.kept.size, dtype=bool)
         for q in statistics.QUANTILES.values():
             half = DEVIATIONS * math.sqrt(self.seen * q * (1 - q) * left) + SLACK
@@ -97,7 +99,7 @@ class Quantiles:
             return
         total = np.concatenate(([0], np.cumsum(np.where(keep, 0, self.count)))) + np.cumsum(self.between)
         chosen = total[np.append(keep, True)]  # what is lost before each that stays, and in all
-        self.between = np.diff(chosen, prepend=0)
+        self.between = np.diff(chosen, prepend=0).astype(np.int32)
         self.kept, self.count = self.kept[keep], self.count[keep]
 
 
