@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mhc_diag.records import MixingStack, Report
     from mhc_diag.sources.checkpoint import scan_checkpoint
     from mhc_diag.sources.probe import probe
-    from mhc_diag.sources.simulate import Simulation, simulate
+    from mhc_diag.sources.simulate import Simulation, cases, simulate
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Simulation",
     "Verdict",
     "analyse",
+    "cases",
     "judge",
     "probe",
     "scan_checkpoint",
@@ -44,6 +45,7 @@ _HOMES = {
     "Simulation": "sources.simulate",
     "Verdict": "gate",
     "analyse": "analyse",
+    "cases": "sources.simulate",
     "judge": "gate",
     "probe": "sources.probe",
     "scan_checkpoint": "sources.checkpoint",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from types import ModuleType
@@ -11,17 +11,14 @@ from typing import Any
 
 from mhc_diag import plugins
 from mhc_diag.curves import CurveTable, MeanMatrices, as_numpy
-from mhc_diag.errors import MhcDiagError
 from mhc_diag.maths import statistics
 from mhc_diag.maths.blocks import each
 from mhc_diag.maths.namespace import namespace
 from mhc_diag.maths.products import BLOCK, composites
-from mhc_diag.maths.singular import singular_values
 from mhc_diag.records import (
     COMPOSITE,
     SCOPES,
     Array,
-    MetricCard,
     MixingStack,
     Report,
     Scaled,
@@ -29,13 +26,10 @@ from mhc_diag.records import (
     Triangle,
 )
 from mhc_diag.scalars import Rates, half_life
+from mhc_diag.selection import ALL, PAPER, card, chosen, measured
 from mhc_diag.summary import summarise
 
-METRICS = "mhc_diag.maths.metrics"
 CONVERGENCE = "mhc_diag.maths.convergence"
-AMAX = ("amax_forward", "amax_backward")
-"""What every report has."""
-ALL, PAPER = ("all",), ("paper",)
 SAMPLED, SAMPLED_NUMBERS = 16, 4_000_000
 """Tokens whose matrices a report keeps, and how many numbers that may be."""
 WORTH_THREADS = 2048
@@ -94,27 +88,6 @@ def analyse(
         return run.report(triangles)
 
 
-def chosen(metrics: Sequence[str]) -> dict[str, ModuleType]:
-    """The metrics of these names; the two Amax gains are always among them.
-
-    Raises:
-        MhcDiagError: there is no metric of such a name.
-
-    Example:
-        >>> list(chosen(["inf_norm"]))
-        ['amax_forward', 'amax_backward', 'inf_norm']
-    """
-    known = plugins.names(METRICS)
-    asked = tuple(metrics)
-    wanted = tuple(known) if asked == ALL else () if asked == PAPER else asked
-    for name in wanted:
-        if name not in known:
-            raise MhcDiagError(
-                f"there is no metric {name!r}", hint=f"choose all, paper, or some of {', '.join(known)}"
-            )
-    return {name: plugins.load(METRICS, name) for name in dict.fromkeys((*AMAX, *wanted))}
-
-
 class _Run:
     """One analysis: what is gathered from the parts of a stack."""
 
@@ -132,8 +105,8 @@ class _Run:
         self.means = {scope: MeanMatrices(depth, first.streams) for scope in SCOPES}
         self.rates = Rates(depth, independent=first.provenance.token_axis == "stack")
         self.nonfinite = [0] * depth
-        measured = (self.metrics | self.of_logits).items()
-        self.cards = [_card(name, metric, first.streams) for name, metric in measured]
+        taken = (self.metrics | self.of_logits).items()
+        self.cards = [card(name, metric, first.streams) for name, metric in taken]
 
     def add(self, part: MixingStack, progress: Progress | None) -> None:
         tokens = int(part.matrices.shape[1])
@@ -162,7 +135,7 @@ class _Run:
                 progress((sites.stop - sites.start) * tokens)
 
     def _measure(self, sites: slice, scaled: Scaled, scope: Scope) -> None:
-        for name, value, exponent in _measured(self.metrics, scope, scaled):
+        for name, value, exponent in measured(self.metrics, scope, scaled):
             self._put(sites, name, scope, value, exponent)
 
     def _sweep(self, part: MixingStack) -> None:
@@ -202,7 +175,7 @@ class _Run:
 
     def report(self, triangles: tuple[Triangle, ...]) -> Report:
         for scope, means in self.means.items():
-            for name, value, exponent in () if self.paper else _measured(self.metrics, scope, means.means()):
+            for name, value, exponent in () if self.paper else measured(self.metrics, scope, means.means()):
                 numbers = statistics.plain(value, exponent), statistics.log10(value, exponent)
                 self.table.fill(slice(None), name, scope, "of_mean_matrix", *numbers)
         stack = self.about
@@ -224,25 +197,6 @@ class _Run:
             life = half_life(report.curve("uniformity", "prefix", "p50"))
             report = replace(report, scalars=(*report.scalars, life))
         return replace(report, summary=summarise(report))
-
-
-def _measured(
-    metrics: dict[str, ModuleType], scope: Scope, scaled: Scaled
-) -> Iterator[tuple[str, Array, Array]]:
-    """The metrics that are taken in a scope, each as (name, value, exponent), for value * 2**exponent.
-
-    Singular values, which cost more than all else, are computed once.
-    """
-    taken = {name: m for name, m in metrics.items() if scope in getattr(m, "SCOPES", SCOPES)}
-    from_values = [name for name, m in taken.items() if hasattr(m, "of_singular_values")]
-    values = singular_values(scaled.mantissa) if from_values else None
-    for name, metric in taken.items():
-        if metric.DEGREE is None:
-            yield name, *metric.scaled(scaled.mantissa, scaled.exponent)
-        elif name in from_values:
-            yield name, metric.of_singular_values(values), scaled.exponent * metric.DEGREE
-        else:
-            yield name, metric.measure(scaled.mantissa), scaled.exponent * metric.DEGREE
 
 
 def _triangles(matrices: Array) -> tuple[Triangle, ...]:
@@ -269,9 +223,3 @@ def _nonfinite(matrices: Array) -> list[int]:
     xp = namespace(matrices)
     bad = xp.logical_not(xp.all(xp.isfinite(matrices), axis=(-2, -1)))
     return [int(c) for c in xp.sum(xp.astype(bad, xp.int64), axis=-1)]
-
-
-def _card(name: str, metric: ModuleType, streams: int) -> MetricCard:
-    ideal = float(streams) if metric.IDEAL == "n" else metric.IDEAL
-    degree = getattr(metric, "DEGREE", None)
-    return MetricCard(name, metric.TITLE, metric.FORMULA, ideal, degree, metric.REFERENCE)

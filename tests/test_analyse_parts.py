@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mhc_diag.analyse import analyse, chosen
+from mhc_diag.analyse import analyse
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.maths.projections import sinkhorn
 from mhc_diag.records import MixingStack, Provenance, Site
+from mhc_diag.selection import chosen
 
 DEPTH, TOKENS, STREAMS = 6, 500, 3
 

@@ -67,8 +67,9 @@ def scan(
     from mhc_diag.gate import Policy, judge
 
     policy, out = Policy(max_gain=max_gain), outputs(format, report, plot, triangle)
-    from mhc_diag.analyse import analyse, chosen
+    from mhc_diag.analyse import analyse
     from mhc_diag.progress import progress
+    from mhc_diag.selection import chosen
     from mhc_diag.sources import counterfactual
     from mhc_diag.sources import target as targets
 

@@ -73,8 +73,9 @@ def simulate(
     """Simulate deep stacks without mixing, with unconstrained and with Sinkhorn-projected mixing."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads get in the way of small matrices
     out = outputs(format, report, plot, triangle)
-    from mhc_diag.analyse import analyse, chosen
+    from mhc_diag.analyse import analyse
     from mhc_diag.progress import progress
+    from mhc_diag.selection import chosen
     from mhc_diag.sources.simulate import Simulation, cases
 
     wanted = options.names(metrics)
