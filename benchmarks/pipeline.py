@@ -29,6 +29,7 @@ ITERATIONS = 20
 RANKS = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 GOALS = {"float32": 10.0, "float64": 5.0}
 MEMORY_GOAL = 0.2
+PAUSE = 0.1  # seconds before each: torch's threads keep a core busy for a while after they have finished
 
 
 def ours(x: np.ndarray[Any, Any]) -> Found:
@@ -115,6 +116,7 @@ def compare(shape: list[int], dtype: str, rounds: int, memory: dict[str, float],
     expected = ours(x)
     for _ in range(rounds):
         for name in random.sample(names, len(names)):
+            time.sleep(PAUSE)
             start = time.perf_counter()
             found = WAYS[name](x)
             times[name].append(time.perf_counter() - start)

@@ -23,7 +23,8 @@ from mhc_diag.maths.projections import sinkhorn
 
 Floats = np.ndarray[Any, Any]
 ITERATIONS = 20
-ALONE = 500
+ALONE = 500  # matrices to take one by one
+PAUSE = 0.1  # seconds before each: torch's threads keep a core busy for a while after they have finished
 GOALS = {"float32": 7.0, "float64": 4.0}
 DEEPSEEK = """\
 comb = torch.softmax(comb_w * comb_scale + comb_b, dim=-1) + self.hc_eps
@@ -139,6 +140,7 @@ def compare(x: Floats, rounds: int) -> dict[str, float]:
         for name in random.sample(list(candidates), len(candidates)):
             work, preset = candidates[name]
             given = x[:ALONE] if work is alone else x
+            time.sleep(PAUSE)
             start = time.perf_counter()
             made = work(given)
             times[name].append((time.perf_counter() - start) * len(x) / len(given))

@@ -5,13 +5,14 @@ The bits of a matrix depend on nothing around it: not on its batch, the blocks o
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mhc_diag.maths.blocks import blocks_of, each, lines, total
 from mhc_diag.maths.namespace import contiguous, namespace
 from mhc_diag.records import Array
 
+Step = tuple[Callable[..., Array], Array, Array, Array]  # an operation on two arrays, and where to write
 OVER_ROWS, OVER_COLUMNS = 0, 1  # the axis of planes to sum over, which gives the sum of each column or row
 LINEAR_RANGE = {8: 340.0, 4: 43.0}  # logit range up to which divisions keep every digit, by item size
 STEEP_RANGE = {8: 32.0, 4: 16.0}  # from here on the rounding of their differences shows in the last digits
@@ -77,8 +78,7 @@ class _Block:
     def __init__(self, logits: Array, room: Array | None, rules: Rules) -> None:
         self.m, self.wide, self.logs = logits, None, None
         self._room, self._rules, self._begun = room, rules, False
-        self._views: dict[int, tuple[list[Array], Array]] = {}
-        self._divide = operator.truediv if room is None else operator.itruediv
+        self._steps: dict[int, list[Step]] = {}
 
     def iterate(self, count: int) -> None:
         rules = self._rules
@@ -103,20 +103,29 @@ class _Block:
         rules, xp = self._rules, namespace(self.m)
         self._begun = True
         self._put(self.m)
-        steep = None if rules.eps else self._set_wide_aside()
-        self._put(_exp_of_difference(self.m, xp.max(self.m, axis=rules.first, keepdims=True), steep))
+        top = xp.max(self.m, axis=rules.first, keepdims=True)
+        steep = None if rules.eps else self._set_wide_aside(top)
+        if self.wide is not None:
+            top = xp.max(self.m, axis=rules.first, keepdims=True)
+        lost = None if steep is None else _digits_lost(self.m, top, steep)
+        if self._room is None:
+            self.m = xp.exp(self.m - top)
+        else:
+            xp.subtract(self.m, top, out=self.m)
+            xp.exp(self.m, out=self.m)
+        if lost is not None:
+            self._put(self.m * lost)
         if self._room is not None:
-            sums = xp.empty_like(self.m[0, ...])
-            self._views = {axis: (lines(self.m, axis), sums) for axis in (OVER_ROWS, OVER_COLUMNS)}
+            self._steps = {axis: _steps(self.m, axis, rules) for axis in (OVER_ROWS, OVER_COLUMNS)}
         if rules.after:
             self._put(self.m / _beside(total(lines(self.m, rules.first)), rules.first) + rules.eps)
         else:
             self._normalise(rules.first)
 
-    def _set_wide_aside(self) -> Array | None:
+    def _set_wide_aside(self, top: Array) -> Array | None:
         """Find what is too wide for divisions; returns which of the others are steep, if any are."""
         xp, size = namespace(self.m), self.m.dtype.itemsize
-        quarter = xp.max(self.m, axis=(0, 1)) * QUARTER - xp.min(self.m, axis=(0, 1)) * QUARTER
+        quarter = xp.max(top, axis=(0, 1)) * QUARTER - xp.min(self.m, axis=(0, 1)) * QUARTER
         wide = quarter > LINEAR_RANGE.get(size, 0.0) * QUARTER
         steep = quarter > STEEP_RANGE.get(size, 0.0) * QUARTER
         if bool(xp.any(wide)):
@@ -125,12 +134,10 @@ class _Block:
         return steep if bool(xp.any(steep)) else None
 
     def _normalise(self, axis: int) -> None:
-        rules, xp = self._rules, namespace(self.m)
-        summed, sums = self._views[axis] if self._views else (lines(self.m, axis), None)
-        sums = total(summed, sums)
-        if rules.eps:
-            sums = xp.clip(sums, rules.eps, None) if rules.floor else sums + rules.eps
-        self.m = self._divide(self.m, _beside(sums, axis))
+        if self._room is None:
+            self.m = _normalised(self.m, axis, self._rules)
+        for operation, left, right, out in self._steps.get(axis, ()):
+            operation(left, right, out=out)
 
     def _put(self, m: Array) -> None:
         """Go on with these numbers, in the memory of the batch or, for gradients, in their own."""
@@ -141,16 +148,33 @@ class _Block:
             self.m = self._room
 
 
-def _exp_of_difference(m: Array, top: Array, steep: Array | None) -> Array:
-    """exp(m - top), in steep matrices with the digits that a difference loses, found as Knuth does."""
+def _normalised(m: Array, axis: int, rules: Rules) -> Array:
+    """Planes divided by their sums over an axis."""
+    sums = total(lines(m, axis))
+    if rules.eps:
+        sums = namespace(m).clip(sums, rules.eps, None) if rules.floor else sums + rules.eps
+    return m / _beside(sums, axis)
+
+
+def _steps(m: Array, axis: int, rules: Rules) -> list[Step]:
+    """The same in place, as operations with all that they need, so that Python has little left to do."""
+    xp = namespace(m)
+    first, *others = lines(m, axis)
+    sums, zeros, eps = xp.empty_like(first), xp.zeros_like(first), xp.full_like(first[:1, :1], rules.eps)
+    steps: list[Step] = [(xp.add, first, others[0] if others else zeros, sums)]
+    steps += [(xp.add, sums, line, sums) for line in others[1:]]
+    if rules.eps:
+        steps.append((xp.maximum if rules.floor else xp.add, sums, eps, sums))
+    return [*steps, (xp.divide, m, _beside(sums, axis), m)]
+
+
+def _digits_lost(m: Array, top: Array, steep: Array) -> Array:
+    """What exp(m - top) is to be multiplied by for the digits that the difference loses (Knuth's two-sum)."""
     xp = namespace(m)
     difference = m - top
-    powers = xp.exp(difference)
-    if steep is None:
-        return powers
     taken = difference - m
     lost = (m - (difference - taken)) - (top + taken)
-    return powers * xp.where(steep, 1.0 + lost, xp.ones_like(lost))
+    return xp.where(steep, 1.0 + lost, xp.ones_like(lost))
 
 
 def _in_logarithms(logs: Array, axis: int) -> Array:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
-from mhc_diag.maths.namespace import namespace
 from mhc_diag.maths.planes import on_cpu
 from mhc_diag.records import Array
 
 T = TypeVar("T")
-ENTRIES = 262_144  # in a block: two megabytes of float64. Half of that costs more in Python than it saves
+BYTES = 4 * 2**20  # of a block: it stays in cache; in smaller ones threads wait for each other's Python
+LEAST_BYTES = 2**20  # of a block that is made to keep another core busy
 _on_a_thread: ContextVar[bool] = ContextVar("on_a_thread", default=False)
 
 
@@ -39,11 +39,17 @@ def blocks_of(matrices: Array) -> list[slice]:
 
     Example:
         >>> import numpy as np
-        >>> len(blocks_of(np.zeros((40_000, 4, 4)))), len(blocks_of(np.zeros((40_000, 16, 16))))
-        (3, 40)
+        >>> len(blocks_of(np.zeros((10**6, 4, 4)))) >= 30, len(blocks_of(np.zeros((100, 4, 4))))
+        (True, 1)
     """
-    count, *_, n = matrices.shape
-    return slices(count, max(1, ENTRIES // (n * n) if on_cpu(matrices) else count))
+    count, n, _ = matrices.shape
+    size = count * n * n * matrices.dtype.itemsize
+    pieces = max(-(-size // BYTES), min(cores(), size // LEAST_BYTES))
+    if pieces <= 1 or not on_cpu(matrices):
+        return slices(count, max(1, count))
+    if pieces > cores():  # no core has one more to do than the others
+        pieces = -(-pieces // cores()) * cores()
+    return slices(count, -(-count // pieces))
 
 
 def lines(planes: Array, axis: int) -> list[Array]:
@@ -57,8 +63,8 @@ def lines(planes: Array, axis: int) -> list[Array]:
     return [planes[k, ...] if axis == 0 else planes[:, k, ...] for k in range(planes.shape[axis])]
 
 
-def total(lines: list[Array], out: Array | None = None) -> Array:
-    """Their sum, always from the first to the last, in new memory or in `out`.
+def total(lines: list[Array]) -> Array:
+    """Their sum, always from the first to the last.
 
     Example:
         >>> import numpy as np
@@ -67,7 +73,7 @@ def total(lines: list[Array], out: Array | None = None) -> Array:
     """
     if len(lines) == 1:
         return lines[0] + 0.0  # not the line itself
-    made = namespace(lines[0]).add(lines[0], lines[1], out=out)
+    made = lines[0] + lines[1]
     for line in lines[2:]:
         made += line
     return made
