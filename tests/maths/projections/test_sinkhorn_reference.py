@@ -177,6 +177,19 @@ def test_gradients_flow_through_every_snapshot():
     assert torch.autograd.gradcheck(lambda x: tuple(m for _, m in snapshots(x, (0, 1, 4))), logits)
 
 
+@pytest.mark.parametrize(
+    "guard", [{}, {"eps": 0.1}, {"eps": 0.1, "eps_as": "floor"}, {"eps": 0.1, "start": "softmax"}]
+)
+@pytest.mark.parametrize("streams", [1, 2, 5])
+def test_wanting_gradients_changes_no_bit(streams, guard):
+    """With them nothing can be done in place."""
+    scales = torch.tensor([0.1, 5.0, 40.0, 1e4], dtype=torch.float64)[:, None, None, None]
+    logits = scales * torch.from_numpy(np.random.default_rng(8).standard_normal((4, 9, streams, streams)))
+    found = project(logits.clone().requires_grad_(), **guard)
+    assert found.requires_grad
+    np.testing.assert_array_equal(found.detach(), project(logits, **guard))
+
+
 @every_kind
 def test_the_logits_are_not_touched(kind):
     logits = np.random.default_rng(6).standard_normal((50, 4, 4)) * 300
