@@ -58,7 +58,7 @@ class Rates:
             yield self._scalar(
                 f"lyapunov_{k}",
                 f"Lyapunov exponent {k}",
-                "mean over sites and tokens of ln R_kk, M_l Q_l = Q_{l+1} R_l, in nats per site",
+                "mean of ln R_kk, M_l Q_l = Q_{l+1} R_l, Q_0 begins with ones / sqrt(n), in nats per site",
                 rates,
                 theory.get(f"lyapunov_{k}"),
             )
