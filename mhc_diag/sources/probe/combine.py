@@ -22,6 +22,7 @@ def multiply(call: Call, left: Any, right: Any) -> Outcome:
         return Cut("no streams among the factors")
     axis = -1 if one is not None or right.ndim == 1 else -2
     if not alike(signal.label, axis):
+        call.memory.suspect(signal, axis)
         return layer(signal, "layer over channels or tokens")
     coefficient = (right if one is not None else left).to(signal.tangent.dtype)
     if one is not None:

@@ -7,6 +7,7 @@ label, in the order of memory. That makes all layouts alike: [B,S,n,C], [B,n,S,C
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +20,28 @@ CUT = -2
 """The label of an element that was computed from the streams and carries no tangent."""
 
 
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Streams that an entry holds already: a digit of the numbers of its elements counts them.
+
+    Elements are numbered token * channels + channel. Streams on an axis before the channels count in steps of
+    `channels`, fractions of the channels in steps of a fraction, streams after the channels in steps of 1.
+    """
+
+    step: int
+    streams: int
+
+    def fits(self, count: int, channels: int) -> bool:
+        """Whether numbers up to `count` have such a digit, within the channels or within the tokens."""
+        block = self.step * self.streams
+        return count % block == 0 and (channels % block == 0 or self.step % channels == 0)
+
+    def without(self, numbers: Tensor) -> Tensor:
+        """The numbers with that digit left out: alike where elements differ in their stream only."""
+        block = self.step * self.streams
+        return numbers.div(block, rounding_mode="floor") * self.step + numbers % self.step
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Space:
     """The tokens and channels of one residual path, and the magnitudes that mark its channels."""
@@ -27,38 +50,65 @@ class Space:
     channels: int
     magnitudes: Tensor
     """(channels,): plus or minus a power of two each, so that dividing by them is exact."""
+    divisions: tuple[Division, ...] = ()
 
     @property
     def tokens(self) -> int:
         """Number of tokens T."""
-        count = 1
-        for size in self.token_shape:
-            count *= size
-        return count
+        return math.prod(self.token_shape)
+
+    @property
+    def streams(self) -> int:
+        """Number of streams at the entry."""
+        return math.prod(division.streams for division in self.divisions)
 
     @staticmethod
-    def of(tensor: Tensor, axis: int = -1, before: Space | None = None) -> Space:
+    def of(
+        tensor: Tensor, axis: int = -1, before: Space | None = None, divisions: tuple[Division, ...] = ()
+    ) -> Space:
         """The space of a tensor whose channels lie along an axis.
 
-        Its tokens have the shape of those of the space before it, if they are as many.
+        Its tokens have the shape of those of the space before it, if they are as many. Divisions that do not
+        fit the tensor are left out.
         """
         channels = int(tensor.shape[axis])
         shape = tuple(tensor.movedim(axis, -1).shape[:-1])
         if before is not None and before.tokens * channels == tensor.numel():
             shape = before.token_shape
+        kept = []
+        for division in divisions:
+            if division.fits(math.prod(shape) * channels, channels):
+                shape, channels = divided(shape, channels, division)
+                kept.append(division)
         draw = torch.Generator().manual_seed(channels)
         powers = torch.randint(-2, 3, (channels,), generator=draw)
         signs = torch.randint(0, 2, (channels,), generator=draw) * 2 - 1
         magnitudes = torch.ldexp(signs.to(torch.float32), powers)
         dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-        return Space(shape, channels, magnitudes.to(tensor.device, dtype))
+        return Space(shape, channels, magnitudes.to(tensor.device, dtype), tuple(kept))
 
     def labels(self, like: Tensor, axis: int = -1) -> Tensor:
         """Labels of a tensor that has this space's tokens in order and its channels along an axis."""
-        count = self.tokens * self.channels
+        count = like.numel()
         dtype = torch.int32 if count < 2**31 else torch.int64
         ordered = torch.arange(count, device=like.device, dtype=dtype)
+        for division in self.divisions:
+            ordered = division.without(ordered)
         return ordered.view(like.movedim(axis, -1).shape).movedim(-1, axis)
+
+
+def divided(shape: tuple[int, ...], channels: int, division: Division) -> tuple[tuple[int, ...], int]:
+    """Token shape and number of channels once the streams are taken out."""
+    if division == Division(1, channels) and shape:
+        return shape[:-1], shape[-1]  # the stream axis comes last, after the channels
+    if channels % (division.step * division.streams) == 0:
+        return shape, channels // division.streams
+    stride = channels
+    for axis in reversed(range(len(shape))):
+        if stride == division.step and shape[axis] == division.streams:
+            return shape[:axis] + shape[axis + 1 :], channels
+        stride *= shape[axis]
+    return (math.prod(shape) // division.streams,), channels
 
 
 @dataclass(frozen=True, eq=False)

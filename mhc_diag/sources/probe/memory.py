@@ -6,17 +6,20 @@ need no rule at all: what shares memory shares its shadow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mhc_diag.sources.probe.codes import Code
-from mhc_diag.sources.probe.layout import BLANK, CUT, Labels, Space, decode, encode
+from mhc_diag.sources.probe.layout import BLANK, CUT, Division, Labels, Space, decode, encode
 from mhc_diag.sources.probe.storages import Storages
 
 MOST_STREAMS = 64
+MOST_DIVIDED = 16
+"""Most streams that an entry is taken to hold already."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +56,15 @@ class Memory:
     made of powers (such as their mean square), 0 anything else.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, divisions: Mapping[int, tuple[Division, ...]] | None = None) -> None:
+        """Divisions: the streams that entries hold already, by the number of the entry."""
         self._entries = Storages(_Entry)
         self._known: dict[tuple[int, int], list[Labels]] = {}
+        self._divisions = divisions or {}
         self.codes: list[Code] = []
+        self.spaces: list[Space] = []
+        self.suspected: Counter[tuple[int, Division]] = Counter()
+        """Sums that ran over what may be streams of an entry: its number, and which part of it."""
 
     def depends(self, tensor: Tensor) -> bool:
         """Whether any element of the tensor was computed from the streams."""
@@ -176,10 +184,26 @@ class Memory:
 
         The parent, if any, is what the tensor was made of in a way that is not linear in single channels.
         """
-        space = Space.of(tensor, axis, parent.space if parent is not None else None)
-        code = self._new(Code(space, 1, parent, path=path, kind=kind, broken=broken))
-        tangent = space.magnitudes.expand(tensor.movedim(axis, -1).shape).movedim(-1, axis)
-        self.write(tensor, Signal(tangent, space.labels(tensor, axis), code))
+        divisions = self._divisions.get(len(self.spaces), ())
+        space = Space.of(tensor, axis, parent.space if parent is not None else None, divisions)
+        self.spaces.append(space)
+        code = self._new(Code(space, space.streams, parent, path=path, kind=kind, broken=broken))
+        label = space.labels(tensor, axis)
+        if space.divisions:
+            tangent = encode(self._labels(label.reshape(-1), space)).view(label.shape)
+        else:
+            tangent = space.magnitudes.expand(tensor.movedim(axis, -1).shape).movedim(-1, axis)
+        self.write(tensor, Signal(tangent, label, code))
+
+    def suspect(self, signal: Signal, axis: int) -> None:
+        """Note that a sum ran over evenly spaced labels, as those of streams would be."""
+        label = signal.label
+        line = label[tuple(slice(None) if i == axis % label.ndim else 0 for i in range(label.ndim))]
+        levels = line.unique()  # type: ignore[no-untyped-call]
+        steps = levels.diff()
+        if 1 < len(levels) <= MOST_DIVIDED and int(levels[0]) >= 0 and bool((steps == steps[0]).all()):
+            division = Division(int(steps[0]), len(levels))
+            self.suspected[self.spaces.index(signal.code.space), division] += 1
 
     def reseed(self, shadow: Shadow, path: str, kind: str, *, site: bool) -> bool:
         """Record the operator that led to this memory and start a fresh code; False if it cannot be read."""
@@ -212,8 +236,10 @@ class Memory:
 
     def expand(self, signal: Signal) -> Signal:
         """Give the copies of a single stream a code each, so that they are told apart from here on."""
-        copies = signal.label.numel() // max(1, signal.code.space.tokens * signal.code.space.channels)
-        if signal.code.streams != 1 or not 1 < copies <= MOST_STREAMS or not signal.complete:
+        space = signal.code.space
+        copies = signal.label.numel() // max(1, space.tokens * space.channels)
+        few = signal.code.streams == space.streams
+        if not few or not space.streams < copies <= MOST_STREAMS or not signal.complete:
             return signal
         labels = self._labels(signal.label.contiguous().view(-1), signal.code.space)
         tangent = signal.tangent.contiguous().view(-1)

@@ -151,7 +151,9 @@ def reduce(call: Call) -> Outcome:
         return Cut("no streams in the sum", stage=kept_stage(call, reduces=True))
     dims = call.option(1, "dim", None)
     axes = tuple(range(signal.label.ndim)) if dims is None or dims == [] else dims
-    if any(not alike(signal.label, axis) for axis in axes):
+    over = [axis for axis in axes if not alike(signal.label, axis)]
+    if over:
+        call.memory.suspect(signal, over[0])
         return Cut("sum over channels or tokens", stage=2)
     keep = call.option(2, "keepdim", False)
     label = signal.label.amax(dim=axes, keepdim=keep)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +14,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import MixingStack, Provenance, Skipped
-from mhc_diag.sources.inputs import as_call
-from mhc_diag.sources.probe import chain
+from mhc_diag.sources.inputs import Arguments, as_call
+from mhc_diag.sources.probe import chain, divisions
 from mhc_diag.sources.probe.follow import Follow, shares_memory
 
 HOW = (
@@ -50,8 +51,15 @@ def probe(model: nn.Module, example: Any, *, name: str = "", target: str = "") -
         >>> probe(Residual(), torch.ones(1, 3, 8)).matrices.flatten().tolist()
         [0.5, 0.5, 0.5]
     """
-    args, kwargs = tree_map_only(Tensor, lambda t: t.detach().clone(), as_call(example))
-    mode = Follow()
+    call = as_call(example)
+
+    best = divisions.search(functools.partial(_run, model, call))
+    return _stack(best, model, name or type(model).__name__, target or type(model).__name__)
+
+
+def _run(model: nn.Module, call: Arguments, divided: divisions.Divisions) -> divisions.Attempt:
+    args, kwargs = tree_map_only(Tensor, lambda t: t.detach().clone(), call)
+    mode = Follow(divided)
     failure: Exception | None = None
     with _undisturbed(model), _paths(model, mode), torch.no_grad():
         for tensor in tree_leaves((args, kwargs)):
@@ -62,11 +70,11 @@ def probe(model: nn.Module, example: Any, *, name: str = "", target: str = "") -
                 model(*args, **kwargs)
         except Exception as e:
             failure = e
-    return _stack(mode, model, failure, name or type(model).__name__, target or type(model).__name__)
+    return divisions.Attempt(mode, chain.longest(mode.memory.codes), failure)
 
 
-def _stack(mode: Follow, model: nn.Module, failure: Exception | None, name: str, target: str) -> MixingStack:
-    found = chain.longest(mode.memory.codes)
+def _stack(attempt: divisions.Attempt, model: nn.Module, name: str, target: str) -> MixingStack:
+    mode, found, failure = attempt.mode, attempt.found, attempt.failure
     message = "" if failure is None else f"{type(failure).__name__}: {_one_line(failure)}"
     if found is None or not found.sites:
         if failure is not None:
@@ -88,11 +96,17 @@ def _stack(mode: Follow, model: nn.Module, failure: Exception | None, name: str,
             token_shape=found.space.token_shape,
             certificates=found.certificates,
             settings={"torch": torch.__version__, "model": type(model).__name__},
-            notes=found.notes,
+            notes=(*_divided(mode, found), *found.notes),
             skipped=(*found.skipped, *_lost(mode, found)),
             failure=message,
         ),
     )
+
+
+def _divided(mode: Follow, found: chain.Chain) -> list[str]:
+    entry = next(code for code in mode.memory.codes if code.space is found.space)
+    where = f"the entry {entry.path}" if entry.path else "the input"
+    return [divisions.note(found.space.divisions, where)] if found.space.divisions else []
 
 
 def _lost(mode: Follow, found: chain.Chain) -> list[Skipped]:
