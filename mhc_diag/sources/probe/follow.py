@@ -97,6 +97,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return out
         copy = out.contiguous()
         self.memory.write(copy, told_apart)
+        self.memory.trace(copy, self.memory.made_of([out]))
         self.lineage.produced(copy, self.lineage.producer(out))
         return copy
 

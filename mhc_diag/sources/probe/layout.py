@@ -87,6 +87,21 @@ class Space:
         dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
         return Space(shape, channels, magnitudes.to(tensor.device, dtype), tuple(kept))
 
+    def in_turn(self, streams: int) -> Tensor:
+        """(channels,): the channels in an order in which every n-th one marks the same stream.
+
+        From n channels to the next n the streams are marked one place further on, so that what differs between
+        even and odd channels, or with any other period that divides n, does so among those of one stream.
+        """
+        place = torch.arange(self.channels, device=self.magnitudes.device)
+        turn = place.div(streams, rounding_mode="floor")
+        whole = self.channels // streams * streams
+        return torch.where(place < whole, turn * streams + (place - turn) % streams, place)
+
+    def marks(self, streams: int) -> Tensor:
+        """(channels,): the stream that each channel marks."""
+        return self.in_turn(streams).argsort() % streams
+
     def labels(self, like: Tensor, axis: int = -1) -> Tensor:
         """Labels of a tensor that has this space's tokens in order and its channels along an axis."""
         count = like.numel()
@@ -125,14 +140,22 @@ class Labels:
 
     @cached_property
     def streams(self) -> int:
-        """Number of streams m, or 0 where the elements are not m of each label."""
+        """Number of streams m, or 0 where the elements are not m of each label.
+
+        Or where they do not lie in the same way for each label: then some streams were moved to other tokens
+        or channels, and the place of an element would not say which stream it belongs to.
+        """
         slots = self.space.tokens * self.space.channels
         count = self.flat.numel()
         if not count or count % slots:
             return 0
         sorted_labels = self.flat.sort().values.view(slots, -1)
         expected = torch.arange(slots, device=self.flat.device, dtype=self.flat.dtype)
-        return count // slots if bool((sorted_labels == expected[:, None]).all()) else 0
+        if not bool((sorted_labels == expected[:, None]).all()):
+            return 0
+        order = torch.argsort(self.flat, stable=True).view(slots, -1)
+        apart = order - order[:, :1]
+        return count // slots if bool((apart == apart[0]).all()) else 0
 
     @cached_property
     def order(self) -> Tensor:
@@ -168,27 +191,26 @@ class Labels:
 
 
 def encode(labels: Labels) -> Tensor:
-    """A fresh code: stream j's tangent is non-zero only on the channels c with c mod m = j.
+    """A fresh code: stream j's tangent is non-zero only on the channels that mark it, every m-th one.
 
     Mixing acts alike on every channel, so that one pass carries all m columns of M side by side.
     """
     space, m = labels.space, labels.streams
-    channel = torch.arange(space.channels, device=labels.flat.device)
     stream = torch.arange(m, device=labels.flat.device)
-    code = torch.where(channel[:, None] % m == stream, space.magnitudes[:, None], 0.0)
+    code = torch.where(space.marks(m)[:, None] == stream, space.magnitudes[:, None], 0.0)
     return labels.scatter(code.expand(space.tokens, space.channels, m))
 
 
 def decode(tangent: Tensor, labels: Labels, streams: int) -> tuple[Tensor, Tensor]:
     """Read M off the tangents.
 
-    Formula: channel c of output stream i holds M_ij r_c with j = c mod n; M_ij is the mean over the channels
-    of class j, and the spread is the largest deviation from it, a bound on its error that assumes nothing.
+    Formula: channel c of output stream i holds M_ij r_c, where j is the stream that c marks; M_ij is the mean
+    over the channels that mark j, and the spread is the largest deviation from it, which bounds its error.
 
     Returns:
         M (T, m, n), and the spread (T).
     """
-    values = labels.gather(tangent) / labels.space.magnitudes[:, None]
+    values = (labels.gather(tangent) / labels.space.magnitudes[:, None])[:, labels.space.in_turn(streams)]
     columns, spreads = [], []
     for j in range(streams):
         of_class = values[:, j::streams, :]

@@ -106,8 +106,8 @@ class Memory:
     def read(self, tensor: Tensor) -> Signal | None:
         """Tangents and labels of a tensor, or None where it is not tracked."""
         shadow = self.shadow(tensor)
-        if shadow is None or shadow.itemsize != tensor.element_size():
-            return None
+        if shadow is None or shadow.itemsize != tensor.element_size() or not tensor.is_floating_point():
+            return None  # whole numbers are not linear in the streams, whatever they were made from
         where = (tensor.shape, tensor.stride(), tensor.storage_offset())
         label = shadow.labels.flat.as_strided(*where)
         complete = shadow.labels.complete or bool((label >= 0).all())
@@ -142,14 +142,18 @@ class Memory:
         code = signal.code if signal is not None else old.code if old is not None else None
         assert code is not None
         if whole and tensor.is_contiguous() and signal is not None:
-            tangent, flat = signal.tangent.contiguous().view(-1), signal.label.contiguous().view(-1)
+            tangent, flat = _flat(signal.tangent), _flat(signal.label)
         else:
             tangent, flat = _patch(tensor, old, signal, BLANK if blank else CUT, rest)
         entry.shadow = Shadow(tangent, self._labels(flat, code.space), code, tensor.element_size())
         return merged
 
     def rebase(self, signal: Signal, older: Code) -> Signal | None:
-        """Express a signal in the basis of an earlier code; None where the code is no ancestor of it."""
+        """Express a signal in the basis of an earlier code; None where the code is no ancestor of it.
+
+        What is in doubt about the operators in between is put on one channel of each stream, so that the spread
+        of what is read later tells it.
+        """
         path = []
         for code in signal.code.ancestry():
             if code is older:
@@ -159,15 +163,18 @@ class Memory:
             path.append(code)
         else:
             return None
-        labels = self._labels(signal.label.contiguous().view(-1), older.space)
+        labels = self._labels(_flat(signal.label), older.space)
         if not signal.complete or not labels.streams:
             return None
-        matrix, _ = decode(signal.tangent.contiguous().view(-1), labels, signal.code.streams)
+        matrix, doubt = decode(_flat(signal.tangent), labels, signal.code.streams)
         for code in path:
-            assert code.matrix is not None  # only an entry has none, and an entry has no ancestor
+            assert code.matrix is not None and code.spread is not None  # only an entry has none, nor a parent
+            largest = matrix.abs().amax((1, 2)) * code.spread, doubt * code.matrix.abs().amax((1, 2))
+            doubt = code.streams * (largest[0] + largest[1] + doubt * code.spread)
             matrix = matrix @ code.matrix
-        channel = torch.arange(older.space.channels, device=matrix.device) % older.streams
-        values = matrix.mT[:, channel, :] * older.space.magnitudes[:, None]
+        values = matrix.mT[:, older.space.marks(older.streams), :]
+        values[:, older.space.in_turn(older.streams)[: older.streams]] += doubt[:, None, None]
+        values = values * older.space.magnitudes[:, None]
         return Signal(labels.scatter(values).view(signal.label.shape), signal.label, older)
 
     def enter(
@@ -227,7 +234,7 @@ class Memory:
 
     def restart(self, tensor: Tensor, signal: Signal, path: str, reason: str) -> None:
         """Start a fresh code where the path goes on after something that is not linear."""
-        labels = self._labels(signal.label.contiguous().view(-1), signal.code.space)
+        labels = self._labels(_flat(signal.label), signal.code.space)
         if not labels.complete or not labels.streams:
             self.write(tensor, None)
             return
@@ -241,8 +248,8 @@ class Memory:
         few = signal.code.streams == space.streams
         if not few or not space.streams < copies <= MOST_STREAMS or not signal.complete:
             return signal
-        labels = self._labels(signal.label.contiguous().view(-1), signal.code.space)
-        tangent = signal.tangent.contiguous().view(-1)
+        labels = self._labels(_flat(signal.label), signal.code.space)
+        tangent = _flat(signal.tangent)
         made = self._next(tangent, labels, signal.code, "", "", False)
         if made is None:
             return signal
@@ -272,6 +279,12 @@ class Memory:
                 return labels
         known.append(Labels(flat, space))
         return known[-1]
+
+
+def _flat(values: Tensor) -> Tensor:
+    """Values in the order of their axes, from the start of their memory, where `as_strided` counts from."""
+    flat = values.contiguous().view(-1)
+    return flat.clone() if flat.storage_offset() else flat
 
 
 def _patch(
