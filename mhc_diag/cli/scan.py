@@ -37,6 +37,18 @@ def scan(
     tokens: Annotated[int, typer.Option("--tokens", help="Length of the random token sequences.")] = 64,
     batch: Annotated[int, typer.Option("--batch", help="Number of random token sequences.")] = 2,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random tokens.")] = 0,
+    streams: Annotated[
+        int | None,
+        typer.Option("--streams", metavar="N", help="Number of streams, should the probe not find it."),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--layout",
+            metavar="AXES",
+            help="Layout of what the path begins with, should the probe not find it: 'b s (n c)'.",
+        ),
+    ] = None,
     project: Annotated[
         str | None,
         typer.Option(
@@ -76,7 +88,9 @@ def scan(
     wanted = options.names(metrics)
     chosen(wanted)
     projection = None if project is None else counterfactual.parse(project)
-    request = targets.Request(target, model, input, tokens, batch, seed, unsafe_pickle)
+    request = targets.Request(
+        target, model, input, tokens, batch, seed, unsafe_pickle, streams=streams, layout=layout
+    )
     try:
         with contextlib.redirect_stdout(sys.stderr):  # the user's code may print
             stack = targets.scan(request)

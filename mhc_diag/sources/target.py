@@ -28,11 +28,15 @@ class Request:
     batch: int = 2
     seed: int = 0
     unsafe_pickle: bool = False
+    streams: int | None = None
+    layout: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch"):
             if getattr(self, name) < 1:
                 raise MhcDiagError(f"--{name} is {getattr(self, name)}", hint="give 1 or more")
+        if self.streams is not None and not 1 <= self.streams <= 64:
+            raise MhcDiagError(f"--streams is {self.streams}", hint="give a number from 1 to 64")
         if not 0 <= self.seed < 2**63:
             raise MhcDiagError(f"--seed is {self.seed}", hint="give a seed from 0 to 2**63 - 1")
 
@@ -135,7 +139,14 @@ def _measure(
         arguments = ((drawn,), {})
         settings |= {"input": "random tokens", "seed": request.seed, "vocabulary": vocabulary}
     name = Path(request.target).name if os.path.exists(request.target) else request.target
-    stack = probe(module, arguments, name=printable(name), target=printable(request.target))
+    stack = probe(
+        module,
+        arguments,
+        name=printable(name),
+        target=printable(request.target),
+        streams=request.streams,
+        layout=request.layout,
+    )
     provenance = stack.provenance
     return replace(
         stack,

@@ -32,15 +32,15 @@ class Chain:
     """The number of the path's last site among all codes."""
 
 
-def longest(codes: Sequence[Code]) -> Chain | None:
+def longest(codes: Sequence[Code], wanted: int | None = None) -> Chain | None:
     """The chain of the path with the most sites, or None where there is no site at all.
 
-    The number of streams is the one that most sites of one path have, the latest path if two draw level. A
-    site that is not square, that is not linear in the one before it, or whose certificate is too weak splits
-    the path: the longest run of measured sites is kept and the others are listed as skipped, because a
-    composite across a gap would be a guess.
+    The number of streams is the one that is wanted, or the one that most sites of one path have, the latest
+    path if two draw level. A site that is not square, that is not linear in the one before it, or whose
+    certificate is too weak splits the path: the longest run of measured sites is kept and the others are
+    listed as skipped, because a composite across a gap would be a guess.
     """
-    streams = {code.streams for code in codes if code.site}
+    streams = {code.streams for code in codes if code.site and wanted in (None, code.streams)}
     if not streams:
         return None
     n, end = max(((n, _last(codes, n)) for n in streams), key=lambda found: (found[1][0], found[1][1].number))

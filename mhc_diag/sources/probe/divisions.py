@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
+from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.probe.chain import Chain
 from mhc_diag.sources.probe.follow import Follow
-from mhc_diag.sources.probe.layout import Division, divided
+from mhc_diag.sources.probe.layout import Division, Space, divided
+from mhc_diag.sources.probe.memory import Entry, as_it_is
+from mhc_diag.sources.probe.named_layout import NamedLayout
 
 MOST_RUNS = 4
 """Runs of the model after the first, in search of streams that the entry holds."""
-
-Divisions = Mapping[int, tuple[Division, ...]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,22 +27,52 @@ class Attempt:
     failure: Exception | None
 
 
-def search(run: Callable[[Divisions], Attempt]) -> Attempt:
+Run = Callable[[Entry], Attempt]
+
+
+def search(run: Run, *, streams: int | None = None) -> Attempt:
     """The run that measured the most, with the entry divided where the path ended in a sum over parts of it.
 
     A model may take n streams as its input, or mix fractions of each stream (num_fracs). Both look alike: a
     sum runs over evenly spaced elements of the entry, where a branch would sum over all of its channels.
     The division is a guess, which only a run that measures more sites proves.
+
+    Args:
+        run: runs the model with its entries divided in a given way.
+        streams: their number, where the user knows it; then the axes of that size are guesses too.
     """
-    first = best = run({})
-    tried = 0
-    for divisions in _suspected(first):
-        if tried == MOST_RUNS or not _ended_early(best):
+    first = best = run(as_it_is)
+    guesses = [*_suspected(first), *(_of_size(first, streams) if streams else ())]
+    for number, division in list(dict.fromkeys(guesses))[:MOST_RUNS]:
+        if not _ended_early(best):
             break
-        attempt, tried = run(divisions), tried + 1
+        attempt = run(lambda at, _, axis, n=number, d=division: (axis, (d,) if at == n else ()))  # type: ignore[misc]
         if measured(attempt) > measured(best):
             best = attempt
     return best
+
+
+def told(run: Run, layout: NamedLayout) -> Attempt:
+    """The run with the layout that the user gave, for every entry that can have it.
+
+    Raises:
+        MhcDiagError: no entry can.
+    """
+    seen: list[tuple[int, ...]] = []
+
+    def enter(_number: int, tensor: Tensor, axis: int) -> tuple[int, tuple[Division, ...]]:
+        seen.append(tuple(tensor.shape))
+        found = layout.divide(tensor.shape)
+        return (axis, ()) if found is None else (found[0], (found[1],))
+
+    attempt = run(enter)
+    if not any(space.divisions for space in attempt.mode.memory.spaces):
+        shapes = ", ".join(map(str, dict.fromkeys(seen))) or "none"
+        raise MhcDiagError(
+            f"no input and no embedding has the layout {layout.text!r}; their shapes: {shapes}",
+            hint="the layout is that of the tensor with which the residual path begins",
+        )
+    return attempt
 
 
 def measured(attempt: Attempt) -> int:
@@ -54,20 +87,35 @@ def _ended_early(attempt: Attempt) -> bool:
     return any(codes > attempt.found.last for codes, _ in attempt.mode.unseen)
 
 
-def _suspected(attempt: Attempt) -> Iterator[Divisions]:
+def _suspected(attempt: Attempt) -> Iterator[tuple[int, Division]]:
     memory = attempt.mode.memory
     for (number, division), _ in memory.suspected.most_common():
         space = memory.spaces[number]
-        of_input = any(c.space is space and c.parent is None and c.kind == "input" for c in memory.codes)
         if not division.fits(space.tokens * space.channels, space.channels):
             continue
         _, channels = divided(space.token_shape, space.channels, division)
         within = division.step * division.streams <= space.channels != division.streams
-        if channels >= 2 * division.streams and (within or of_input):
-            yield {number: (division,)}
+        if channels >= 2 * division.streams and (within or _is_input(attempt, space)):
+            yield number, division
 
 
-def note(divisions: Sequence[Division], where: str) -> str:
+def _of_size(attempt: Attempt, streams: int) -> Iterator[tuple[int, Division]]:
+    for number, space in enumerate(attempt.mode.memory.spaces):
+        step = space.channels
+        for size in reversed(space.token_shape):
+            if size == streams and _is_input(attempt, space):
+                yield number, Division(step, streams)
+            step *= size
+        if space.channels % streams == 0:
+            yield number, Division(space.channels // streams, streams)
+
+
+def _is_input(attempt: Attempt, space: Space) -> bool:
+    codes = attempt.mode.memory.codes
+    return any(code.space is space and code.parent is None and code.kind == "input" for code in codes)
+
+
+def note(divisions: Sequence[Division], where: str, told: bool = False) -> str:
     """What was taken for streams, for the report.
 
     Example:
@@ -75,4 +123,4 @@ def note(divisions: Sequence[Division], where: str) -> str:
         'the input holds 4 streams already: its elements in steps of 16, as the model mixes over them'
     """
     what = " and ".join(f"{d.streams} streams already: its elements in steps of {d.step}" for d in divisions)
-    return f"{where} holds {what}, as the model mixes over them"
+    return f"{where} holds {what}, {'as told' if told else 'as the model mixes over them'}"

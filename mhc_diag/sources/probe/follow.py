@@ -13,9 +13,9 @@ from torch.utils._pytree import tree_leaves
 
 from mhc_diag.records import Skipped
 from mhc_diag.sources.probe.call import Call, Cut, Enter, Outcome, Pass, Restart
-from mhc_diag.sources.probe.layout import Division, Space
+from mhc_diag.sources.probe.layout import Space
 from mhc_diag.sources.probe.lineage import Lineage
-from mhc_diag.sources.probe.memory import Memory
+from mhc_diag.sources.probe.memory import Entry, Memory
 from mhc_diag.sources.probe.rules import INDEPENDENT, RULES, join, move
 from mhc_diag.sources.probe.storages import storage_of
 
@@ -23,9 +23,9 @@ from mhc_diag.sources.probe.storages import storage_of
 class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A mode under which torch shows each operation, below autograd and whatever module it comes from."""
 
-    def __init__(self, divisions: Mapping[int, tuple[Division, ...]] | None = None) -> None:
+    def __init__(self, entry: Entry | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.memory = Memory(divisions)
+        self.memory = Memory(entry)
         self.lineage = Lineage()
         self.modules: list[str] = []
         self.ends: Counter[str] = Counter()

@@ -90,8 +90,8 @@ class Space:
     def in_turn(self, streams: int) -> Tensor:
         """(channels,): the channels in an order in which every n-th one marks the same stream.
 
-        From n channels to the next n the streams are marked one place further on, so that what differs between
-        even and odd channels, or with any other period that divides n, does so among those of one stream.
+        From n channels to the next n the streams are marked one place further on, so that what differs
+        between even and odd channels, or with any other period that divides n, does so within one stream.
         """
         place = torch.arange(self.channels, device=self.magnitudes.device)
         turn = place.div(streams, rounding_mode="floor")
@@ -120,9 +120,11 @@ def divided(shape: tuple[int, ...], channels: int, division: Division) -> tuple[
         return shape, channels // division.streams
     stride = channels
     for axis in reversed(range(len(shape))):
-        if stride == division.step and shape[axis] == division.streams:
-            return shape[:axis] + shape[axis + 1 :], channels
-        stride *= shape[axis]
+        size, within = shape[axis], division.step // stride
+        if division.step % stride == 0 and size % (within * division.streams) == 0:
+            rest = (size // division.streams,) if size > division.streams else ()
+            return shape[:axis] + rest + shape[axis + 1 :], channels
+        stride *= size
     return (math.prod(shape) // division.streams,), channels
 
 

@@ -7,8 +7,9 @@ need no rule at all: what shares memory shares its shadow.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,6 +21,15 @@ from mhc_diag.sources.probe.storages import Storages
 MOST_STREAMS = 64
 MOST_DIVIDED = 16
 """Most streams that an entry is taken to hold already."""
+
+
+Entry: TypeAlias = Callable[[int, Tensor, int], tuple[int, tuple[Division, ...]]]
+"""From an entry's number, tensor and axis of channels to that axis and the streams that it holds."""
+
+
+def as_it_is(_number: int, _tensor: Tensor, axis: int) -> tuple[int, tuple[Division, ...]]:
+    """An entry of one stream."""
+    return axis, ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +66,11 @@ class Memory:
     made of powers (such as their mean square), 0 anything else.
     """
 
-    def __init__(self, divisions: Mapping[int, tuple[Division, ...]] | None = None) -> None:
-        """Divisions: the streams that entries hold already, by the number of the entry."""
+    def __init__(self, entry: Entry | None = None) -> None:
+        """Entry: says where the channels of an entry lie and which streams it holds already."""
         self._entries = Storages(_Entry)
         self._known: dict[tuple[int, int], list[Labels]] = {}
-        self._divisions = divisions or {}
+        self._entry = entry or as_it_is
         self.codes: list[Code] = []
         self.spaces: list[Space] = []
         self.suspected: Counter[tuple[int, Division]] = Counter()
@@ -151,8 +161,8 @@ class Memory:
     def rebase(self, signal: Signal, older: Code) -> Signal | None:
         """Express a signal in the basis of an earlier code; None where the code is no ancestor of it.
 
-        What is in doubt about the operators in between is put on one channel of each stream, so that the spread
-        of what is read later tells it.
+        What is in doubt about the operators in between is put on one channel of each stream, so that the
+        spread of what is read later tells it.
         """
         path = []
         for code in signal.code.ancestry():
@@ -191,7 +201,7 @@ class Memory:
 
         The parent, if any, is what the tensor was made of in a way that is not linear in single channels.
         """
-        divisions = self._divisions.get(len(self.spaces), ())
+        axis, divisions = self._entry(len(self.spaces), tensor, axis)
         space = Space.of(tensor, axis, parent.space if parent is not None else None, divisions)
         self.spaces.append(space)
         code = self._new(Code(space, space.streams, parent, path=path, kind=kind, broken=broken))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from mhc_diag.records import MixingStack, Provenance, Skipped
 from mhc_diag.sources.inputs import Arguments, as_call
 from mhc_diag.sources.probe import chain, divisions
 from mhc_diag.sources.probe.follow import Follow, shares_memory
+from mhc_diag.sources.probe.memory import Entry
+from mhc_diag.sources.probe.named_layout import NamedLayout
 
 HOW = (
     "measured on the model's own forward pass: known tangents on every stream, coefficients frozen, "
@@ -24,7 +27,15 @@ HOW = (
 )
 
 
-def probe(model: nn.Module, example: Any, *, name: str = "", target: str = "") -> MixingStack:
+def probe(
+    model: nn.Module,
+    example: Any,
+    *,
+    name: str = "",
+    target: str = "",
+    streams: int | None = None,
+    layout: str | None = None,
+) -> MixingStack:
     """Measure the applied operator of every site of a model, for every token.
 
     Formula: x_{l+1} = M_l x_l + p_l f_l; M_l is the derivative of x_{l+1} by x_l with the coefficients and
@@ -36,9 +47,12 @@ def probe(model: nn.Module, example: Any, *, name: str = "", target: str = "") -
             keyword arguments.
         name: what to call the stack; the model's class if empty.
         target: where the model came from, for the report.
+        streams: number of streams, a way out where they are not found by themselves.
+        layout: how the tensor is laid out with which the path begins, such as `b s (n c)`; likewise.
 
     Raises:
-        MhcDiagError: the model raised an exception before any site was measured.
+        MhcDiagError: nothing has the given layout, or the model raised an exception before any site was
+            measured.
         NothingToCheck: no branch is added to anything that came from the input along a linear path.
 
     Example:
@@ -53,13 +67,19 @@ def probe(model: nn.Module, example: Any, *, name: str = "", target: str = "") -
     """
     call = as_call(example)
 
-    best = divisions.search(functools.partial(_run, model, call))
-    return _stack(best, model, name or type(model).__name__, target or type(model).__name__)
+    run = functools.partial(_run, model, call, streams)
+    if layout is not None:
+        best = divisions.told(run, NamedLayout.parse(layout, streams))
+    else:
+        best = divisions.search(run, streams=streams)
+    return _stack(
+        best, model, layout is not None, name or type(model).__name__, target or type(model).__name__
+    )
 
 
-def _run(model: nn.Module, call: Arguments, divided: divisions.Divisions) -> divisions.Attempt:
+def _run(model: nn.Module, call: Arguments, streams: int | None, entry: Entry) -> divisions.Attempt:
     args, kwargs = tree_map_only(Tensor, lambda t: t.detach().clone(), call)
-    mode = Follow(divided)
+    mode = Follow(entry)
     failure: Exception | None = None
     with _undisturbed(model), _paths(model, mode), torch.no_grad():
         for tensor in tree_leaves((args, kwargs)):
@@ -70,10 +90,10 @@ def _run(model: nn.Module, call: Arguments, divided: divisions.Divisions) -> div
                 model(*args, **kwargs)
         except Exception as e:
             failure = e
-    return divisions.Attempt(mode, chain.longest(mode.memory.codes), failure)
+    return divisions.Attempt(mode, chain.longest(mode.memory.codes, streams), failure)
 
 
-def _stack(attempt: divisions.Attempt, model: nn.Module, name: str, target: str) -> MixingStack:
+def _stack(attempt: divisions.Attempt, model: nn.Module, told: bool, name: str, target: str) -> MixingStack:
     mode, found, failure = attempt.mode, attempt.found, attempt.failure
     message = "" if failure is None else f"{type(failure).__name__}: {_one_line(failure)}"
     if found is None or not found.sites:
@@ -96,17 +116,17 @@ def _stack(attempt: divisions.Attempt, model: nn.Module, name: str, target: str)
             token_shape=found.space.token_shape,
             certificates=found.certificates,
             settings={"torch": torch.__version__, "model": type(model).__name__},
-            notes=(*_divided(mode, found), *found.notes),
+            notes=(*_divided(mode, found, told), *found.notes),
             skipped=(*found.skipped, *_lost(mode, found)),
             failure=message,
         ),
     )
 
 
-def _divided(mode: Follow, found: chain.Chain) -> list[str]:
+def _divided(mode: Follow, found: chain.Chain, told: bool) -> list[str]:
     entry = next(code for code in mode.memory.codes if code.space is found.space)
     where = f"the entry {entry.path}" if entry.path else "the input"
-    return [divisions.note(found.space.divisions, where)] if found.space.divisions else []
+    return [divisions.note(found.space.divisions, where, told)] if found.space.divisions else []
 
 
 def _lost(mode: Follow, found: chain.Chain) -> list[Skipped]:
@@ -123,6 +143,9 @@ def _nothing(mode: Follow, found: chain.Chain | None, name: str) -> NothingToChe
     entries = [c for c in mode.memory.codes if c.parent is None]
     looked = [f"entry {c.path or name} ({c.kind}), {c.space.channels} channels" for c in entries]
     looked += [f"path ended in {end}, {count} times" for end, count in mode.ends.most_common(12)]
+    if found is None:  # there may be sites, of another number of streams than was asked for
+        sites = Counter(code.streams for code in mode.memory.codes if code.site)
+        looked += [f"{count} sites with n = {n}" for n, count in sites.items()]
     skipped = (*(found.skipped if found else ()), *(s for _, s in mode.lost))
     looked += [f"not measured: {s.what}: {s.reason}" for s in skipped[:12]]
     hint = "the probe starts at an embedding or a floating-point input and follows additions of a branch"

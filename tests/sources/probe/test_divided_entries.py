@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.sources.probe import probe
 from mhc_diag.sources.probe.layout import Division, Space
 
@@ -135,3 +136,55 @@ def test_the_space_of_a_divided_entry(division: Division, expected: Any) -> None
 
 def test_a_division_that_does_not_fit_is_left_out() -> None:
     assert Space.of(torch.empty(2, 3, 16), divisions=(Division(5, 2),)).divisions == ()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_that_the_user_gives(layout: str) -> None:
+    class Unmixed(nn.Module):
+        """M = I, from which no layout can be found."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.branch = nn.Linear(C, C)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = LAYOUTS[layout][0](x)
+            return x + LAYOUTS[layout][1](self.branch(torch.tanh(y)))
+
+    x = LAYOUTS[layout][1](torch.randn(B, S, N, C, generator=torch.Generator().manual_seed(0)))
+    stack = probe(Unmixed(), x, streams=N, layout=layout)
+    assert torch.equal(stack.matrices[0], torch.eye(N).expand(B * S, N, N))
+    assert stack.provenance.notes[0].endswith("as told")
+    tokens = (S, B) if layout[0] == "s" else (B, S)
+    assert stack.provenance.token_shape == tokens
+
+
+def test_a_number_of_streams_that_the_user_gives() -> None:
+    model = nn.Sequential(nn.Identity())
+    model.forward = lambda x: x + torch.tanh(x)  # type: ignore[method-assign]
+    stack = probe(model, torch.randn(B, S, N, C), streams=N)
+    assert torch.equal(stack.matrices[0], torch.eye(N).expand(B * S, N, N))
+    assert probe(model, torch.randn(B, S, N, C)).matrices.shape == (1, B * S * N, 1, 1)
+    with pytest.raises(NothingToCheck) as caught:
+        probe(model, torch.randn(B, S, N, C), streams=5)
+    assert "1 sites with n = 1" in caught.value.looked_at
+
+
+@pytest.mark.parametrize(
+    ("layout", "streams", "message"),
+    [
+        ("b s C", None, "names no axes"),
+        ("b b n c", None, "names no axes"),
+        ("b s c", None, "without streams n"),
+        ("b s n", None, "without channels c"),
+        ("b s (n c)", None, "does not tell the number of streams"),
+        ("b n c", None, "their shapes: (2, 3, 4, 16)"),
+        ("b n s c", 4, "their shapes: (2, 3, 4, 16)"),
+    ],
+)
+def test_a_layout_that_is_none(layout: str, streams: int | None, message: str) -> None:
+    model = nn.Sequential(nn.Identity())
+    model.forward = lambda x: x + torch.tanh(x)  # type: ignore[method-assign]
+    with pytest.raises(MhcDiagError) as caught:
+        probe(model, torch.randn(B, S, N, C), streams=streams, layout=layout)
+    assert message in caught.value.message
