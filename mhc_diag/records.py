@@ -54,6 +54,31 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """An operation that the tangents of the streams passed on their way to a site."""
+
+    module: str
+    operation: str
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How the operator of one site came to be measured, or why it was not."""
+
+    site: Site
+    """Where its depth is -1 it is none of the sites of the stack."""
+    layout: str
+    """What each axis counts of the tensor in which the streams lie after the site."""
+    passed: tuple[Step, ...]
+    """The operations since the site before, in order."""
+    ended: tuple[str, ...]
+    """Where the tangents ended that did not come so far: branches and coefficients."""
+    skipped: str = ""
+    """Why it was not measured; empty where it was."""
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """Where a stack came from and how it was obtained."""
 
@@ -108,6 +133,8 @@ class MixingStack:
     """(L, T, n, n): what was projected to give the matrices."""
     theory: Mapping[str, float] = field(default_factory=dict)
     """What closed forms say of this stack, such as `growth`, in nats per site."""
+    explanations: tuple[Explanation, ...] = ()
+    """How each site came to be measured, if that was asked for."""
 
     @property
     def streams(self) -> int:

@@ -15,7 +15,7 @@ from mhc_diag.errors import MhcDiagError
 if TYPE_CHECKING:
     from mhc_diag.figures import Kind
     from mhc_diag.gate import Verdict
-    from mhc_diag.records import Report
+    from mhc_diag.records import MixingStack, Report
 
 FORMATS = "mhc_diag.render"
 PICTURES: dict[str, Kind] = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
@@ -30,9 +30,21 @@ class Outputs:
     triangle: tuple[Kind, Path] | None = None
 
     def emit(
-        self, reports: Sequence[Report], *, all_sites: bool = False, verdict: Verdict | None = None
+        self,
+        reports: Sequence[Report],
+        *,
+        all_sites: bool = False,
+        verdict: Verdict | None = None,
+        explain: tuple[MixingStack, str] | None = None,
     ) -> None:
-        """Render everything, then write the files, then standard output."""
+        """Render everything, then write the files, then standard output.
+
+        Args:
+            reports: what to show and save.
+            all_sites: show every site in full.
+            verdict: the gate's, if limits were given.
+            explain: a stack and one of its sites, which is shown in full below the table.
+        """
         from mhc_diag import atomic
 
         files = [(path, plugins.load(FORMATS, name).render(reports)) for name, path in self.reports]
@@ -43,6 +55,10 @@ class Outputs:
         table = self.format is Format.table
         options = {**terminal.look(), "all_sites": all_sites} if table else {}
         shown = plugins.load(FORMATS, self.format.value).render(reports, **options)
+        if explain is not None:
+            from mhc_diag.render.table.explained import explained
+
+            shown += "\n" + explained(*explain, **terminal.look())
         for path, content in files:
             atomic.write(path, content)
         lines = verdict.lines if verdict is not None else ()

@@ -63,6 +63,14 @@ def scan(
     plot: options.PlotOption = None,
     triangle: options.TriangleOption = None,
     all_sites: Annotated[bool, typer.Option("--all-sites", help="List every site in the table.")] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            metavar="SITE",
+            help="Show how a site came to be measured: its number, its label or a pattern.",
+        ),
+    ] = None,
     max_gain: Annotated[
         float | None,
         typer.Option("--max-gain", help="Fail (exit 1) if a composite gain of any token is above this."),
@@ -78,6 +86,10 @@ def scan(
     """Measure the mixing of a model and its composite gains over depth."""
     from mhc_diag.gate import Policy, judge
 
+    if explain is not None and format is not options.Format.table:
+        raise MhcDiagError(
+            f"--explain is shown below the table, but --format is {format}", hint="leave out --format"
+        )
     policy, out = Policy(max_gain=max_gain), outputs(format, report, plot, triangle)
     from mhc_diag.analyse import analyse
     from mhc_diag.progress import progress
@@ -89,7 +101,16 @@ def scan(
     chosen(wanted)
     projection = None if project is None else counterfactual.parse(project)
     request = targets.Request(
-        target, model, input, tokens, batch, seed, unsafe_pickle, streams=streams, layout=layout
+        target,
+        model,
+        input,
+        tokens,
+        batch,
+        seed,
+        unsafe_pickle,
+        streams=streams,
+        layout=layout,
+        explain=explain is not None,
     )
     try:
         with contextlib.redirect_stdout(sys.stderr):  # the user's code may print
@@ -103,7 +124,8 @@ def scan(
             analyse(s, metrics=wanted, triangle=triangle is not None, progress=advance) for s in stacks
         ]
     verdict = judge(reports[:1], policy)
-    out.emit(reports, all_sites=all_sites, verdict=verdict)
+    asked = None if explain is None else (stack, explain)
+    out.emit(reports, all_sites=all_sites, verdict=verdict, explain=asked)
     if stack.provenance.failure and verdict.outcome != "failed":
         raise MhcDiagError(
             f"{stack.name} raised {stack.provenance.failure}",

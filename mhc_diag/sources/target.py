@@ -30,6 +30,7 @@ class Request:
     unsafe_pickle: bool = False
     streams: int | None = None
     layout: str | None = None
+    explain: bool = False
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch"):
@@ -146,6 +147,7 @@ def _measure(
         target=printable(request.target),
         streams=request.streams,
         layout=request.layout,
+        explain=request.explain,
     )
     provenance = stack.provenance
     return replace(

@@ -14,7 +14,7 @@ would leave float64. A gain that is infinite or NaN is written as a word.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 
 from rich.console import Console, RenderableType
@@ -54,6 +54,12 @@ def render(
         unicode: draw with more than ASCII.
     """
     look = Look(max(width, NARROWEST), unicode)
+    parts = _one(reports[0], look, all_sites) if len(reports) == 1 else _several(reports, look)
+    return printed(parts, look, color)
+
+
+def printed(parts: Iterable[RenderableType], look: Look, color: bool) -> str:
+    """Parts as text, with an empty line between them."""
     text = StringIO()
     console = Console(
         file=text,
@@ -67,9 +73,7 @@ def render(
         highlight=False,
         _environ={},
     )
-    for i, part in enumerate(
-        _one(reports[0], look, all_sites) if len(reports) == 1 else _several(reports, look)
-    ):
+    for i, part in enumerate(parts):
         if i:
             console.print()
         console.print(part)

@@ -27,6 +27,10 @@ class Chain:
     certificates: tuple[float, ...]
     space: Space
     skipped: tuple[Skipped, ...]
+    codes: tuple[Code, ...] = ()
+    """All sites of the path, measured or not."""
+    run: tuple[int, int] = (0, 0)
+    """Which of them were measured: from the first number to the last, which is not included."""
     notes: tuple[str, ...] = ()
     last: int = 0
     """The number of the path's last site among all codes."""
@@ -97,6 +101,7 @@ def _chain(path: Sequence[Code], sites: Sequence[Code], reasons: list[str | None
             (),
             sites[0].space,
             _skipped(sites, reasons, breaks, (0, 0)),
+            tuple(sites),
         )
     return Chain(
         matrices=torch.stack([_matrix(code) for code in kept]),
@@ -104,6 +109,8 @@ def _chain(path: Sequence[Code], sites: Sequence[Code], reasons: list[str | None
         certificates=tuple(certificate(code) for code in kept),
         space=sites[0].space,
         skipped=_skipped(sites, reasons, breaks, (first, last)),
+        codes=tuple(sites),
+        run=(first, last),
     )
 
 

@@ -18,14 +18,16 @@ from mhc_diag.sources.probe.lineage import Lineage
 from mhc_diag.sources.probe.memory import Entry, Memory
 from mhc_diag.sources.probe.rules import INDEPENDENT, RULES, join, move
 from mhc_diag.sources.probe.storages import storage_of
+from mhc_diag.sources.probe.trace import Trace
 
 
 class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A mode under which torch shows each operation, below autograd and whatever module it comes from."""
 
-    def __init__(self, entry: Entry | None = None) -> None:
+    def __init__(self, entry: Entry | None = None, trace: Trace | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.memory = Memory(entry)
+        self.trace = trace
         self.lineage = Lineage()
         self.modules: list[str] = []
         self.ends: Counter[str] = Counter()
@@ -73,11 +75,24 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         written = _written(func, args, kwargs) if mutates else tree_leaves(out)
         for tensor in written:
             if isinstance(tensor, Tensor):
+                if self.trace is not None:
+                    self._explain(self.trace, tensor, outcome, name, inputs)
                 self._commit(tensor, outcome, name, producer, known)
                 self.memory.trace(tensor, made_of)
                 if isinstance(outcome, Cut):
                     self.lineage.mark_cut(tensor, cuts)
         return out
+
+    def _explain(
+        self, trace: Trace, tensor: Tensor, outcome: Outcome, name: str, inputs: list[Tensor]
+    ) -> None:
+        path = self.modules[-1] if self.modules else ""
+        if isinstance(outcome, Pass):
+            trace.passed(tensor, inputs, path, name)
+            return
+        for shadow in (self.memory.shadow(x) for x in inputs):
+            if shadow is not None:
+                trace.ended[shadow.code][f"{path or 'the model'}: {outcome.reason} ({name})"] += 1
 
     def _note_unseen(self, inputs: list[Tensor], out: Tensor, producer: tuple[int, str]) -> None:
         """Notice a residual update of streams whose path ended before: no number, but not silence either."""
@@ -139,6 +154,8 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return  # a part of memory whose other parts are still to be filled
         label = f"{path}.{kind}".strip(".") or "the model"
         if self.memory.reseed(shadow, path, kind, site=True):
+            if self.trace is not None:
+                self.trace.arrived(tensor, shadow.code, shadow.labels)
             if outcome.bypass:
                 around = Skipped(f"path around sites into {label}", outcome.bypass)
                 self.lost.append((shadow.code.space, around))

@@ -17,9 +17,11 @@ from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import MixingStack, Provenance, Skipped
 from mhc_diag.sources.inputs import Arguments, as_call
 from mhc_diag.sources.probe import chain, divisions
+from mhc_diag.sources.probe.explain import explanations
 from mhc_diag.sources.probe.follow import Follow, shares_memory
 from mhc_diag.sources.probe.memory import Entry
 from mhc_diag.sources.probe.named_layout import NamedLayout
+from mhc_diag.sources.probe.trace import Trace
 
 HOW = (
     "measured on the model's own forward pass: known tangents on every stream, coefficients frozen, "
@@ -35,6 +37,7 @@ def probe(
     target: str = "",
     streams: int | None = None,
     layout: str | None = None,
+    explain: bool = False,
 ) -> MixingStack:
     """Measure the applied operator of every site of a model, for every token.
 
@@ -49,6 +52,7 @@ def probe(
         target: where the model came from, for the report.
         streams: number of streams, a way out where they are not found by themselves.
         layout: how the tensor is laid out with which the path begins, such as `b s (n c)`; likewise.
+        explain: keep how each site came to be measured, in the stack's `explanations`.
 
     Raises:
         MhcDiagError: nothing has the given layout, or the model raised an exception before any site was
@@ -67,7 +71,7 @@ def probe(
     """
     call = as_call(example)
 
-    run = functools.partial(_run, model, call, streams)
+    run = functools.partial(_run, model, call, streams, explain)
     if layout is not None:
         best = divisions.told(run, NamedLayout.parse(layout, streams))
     else:
@@ -77,9 +81,11 @@ def probe(
     )
 
 
-def _run(model: nn.Module, call: Arguments, streams: int | None, entry: Entry) -> divisions.Attempt:
+def _run(
+    model: nn.Module, call: Arguments, streams: int | None, explain: bool, entry: Entry
+) -> divisions.Attempt:
     args, kwargs = tree_map_only(Tensor, lambda t: t.detach().clone(), call)
-    mode = Follow(entry)
+    mode = Follow(entry, Trace() if explain else None)
     failure: Exception | None = None
     with _undisturbed(model), _paths(model, mode), torch.no_grad():
         for tensor in tree_leaves((args, kwargs)):
@@ -120,6 +126,7 @@ def _stack(attempt: divisions.Attempt, model: nn.Module, told: bool, name: str, 
             skipped=(*found.skipped, *_lost(mode, found)),
             failure=message,
         ),
+        explanations=explanations(mode.trace, found) if mode.trace is not None else (),
     )
 
 
