@@ -100,7 +100,8 @@ class _Run:
         self.of_logits = {} if first.logits is None or metrics != ALL else plugins.load_all(CONVERGENCE)
         depth, tokens = int(first.matrices.shape[0]), int(first.matrices.shape[1])
         self.depth, self.tokens = depth, 0
-        total = max(tokens, math.prod(first.provenance.token_shape))
+        where = first.provenance
+        total = max(tokens, len(where.token_numbers) or math.prod(where.token_shape))
         self.table = CurveTable(depth, total, in_parts=total > tokens)
         self.means = {scope: MeanMatrices(depth, first.streams) for scope in SCOPES}
         self.rates = Rates(depth, independent=first.provenance.token_axis == "stack")

@@ -94,6 +94,8 @@ class Provenance:
     """What the T axis counts. `none`: one static matrix a site."""
     token_shape: tuple[int, ...] = ()
     """Shape of the T axis before flattening, such as (batch, sequence)."""
+    token_numbers: tuple[int, ...] = ()
+    """Which tokens of that shape the T axis holds, from 0; empty where it holds all of them."""
     certificates: tuple[float, ...] | None = None
     """Per site: largest spread of an entry of M over the channels that must agree on it."""
     settings: Mapping[str, str | int | float] = field(default_factory=dict)

@@ -84,6 +84,7 @@ def _measured(report: Report, look: Look) -> Iterator[Line]:
 def _size(report: Report) -> Text:
     where = report.provenance
     shape = f" ({' x '.join(map(str, where.token_shape))})" if len(where.token_shape) > 1 else ""
+    shape = shape.replace("(", "(of ") if where.token_numbers else shape
     over = "one static matrix a site" if where.token_axis == "none" else f"T = {tokens(report)}{shape}"
     streams = "1 stream" if report.streams == 1 else f"{report.streams} streams"
     return Text(f"n = {streams}, L = {len(report.sites)} sites, {over}")

@@ -21,6 +21,7 @@ from mhc_diag.sources.probe.explain import explanations
 from mhc_diag.sources.probe.follow import Follow, shares_memory
 from mhc_diag.sources.probe.memory import Entry
 from mhc_diag.sources.probe.named_layout import NamedLayout
+from mhc_diag.sources.probe.padding import without_padding
 from mhc_diag.sources.probe.trace import Trace
 
 HOW = (
@@ -76,9 +77,9 @@ def probe(
         best = divisions.told(run, NamedLayout.parse(layout, streams))
     else:
         best = divisions.search(run, streams=streams)
-    return _stack(
-        best, model, layout is not None, name or type(model).__name__, target or type(model).__name__
-    )
+    own = type(model).__name__
+    stack = _stack(best, model, layout is not None, name or own, target or own)
+    return without_padding(stack, model, call)
 
 
 def _run(
