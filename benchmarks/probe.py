@@ -2,13 +2,13 @@
 
 Two kinds of language model, built with random weights, without a network: GPT-2 (124M parameters, plain
 residual path), and a transformer of the same size whose path has n streams, with coefficients computed for
-every token and 20 Sinkhorn iterations. Time: `time.process_time`, forward (under no_grad) and probe in turn, in
-random order within each round; medians of the rounds, and of the ratios of each round. Memory: torch's
-profiler reports every allocation and release of torch's CPU allocator, so that the largest sum of what is live
-is exact and takes no second process; scratch space that a kernel takes from elsewhere is not seen in either.
-What was there before, the weights, does not count; logits that come out of the forward pass do.
-`--backbone` leaves the head off, which makes the bare forward cheaper. What the probe measures is compared with
-the matrices that the model applied.
+every token and 20 Sinkhorn iterations. Time: `time.process_time`, forward (under no_grad) and probe in turn,
+in random order within each round; medians of the rounds, and of the ratios of each round. Memory: torch's
+profiler reports every allocation and release of torch's CPU allocator, so that the largest sum of what is
+live is exact and takes no second process; scratch space that a kernel takes from elsewhere is not seen in
+either. What was there before, the weights, does not count; logits that come out of the forward pass do.
+`--backbone` leaves the head off, which makes the bare forward cheaper. What the probe measures is compared
+with the matrices that the model applied.
 """
 
 from __future__ import annotations
