@@ -21,7 +21,7 @@ def multiply(call: Call, left: Any, right: Any) -> Outcome:
     if signal is None:
         return Cut("no streams among the factors")
     axis = -1 if one is not None or right.ndim == 1 else -2
-    if not alike(signal.label, axis):
+    if not call.memory.alike(signal, axis):
         call.memory.suspect(signal, axis)
         return layer(signal, "layer over channels or tokens")
     coefficient = (right if one is not None else left).to(signal.tangent.dtype)
@@ -99,16 +99,6 @@ def broadcast(signal: Signal, shape: Sequence[int]) -> Signal:
 def relabelled(signal: Signal, tangent: Tensor) -> Signal:
     """New tangents, which may have been broadcast, with the labels of a signal."""
     return Signal(tangent, signal.label.expand(tangent.shape), signal.code, signal.complete)
-
-
-def alike(label: Tensor, axis: int) -> bool:
-    """Whether labels do not change along an axis: then a sum along it runs over streams alone."""
-    if label.shape[axis] <= 1 or label.stride(axis) == 0:
-        return True
-    first = label.narrow(axis, 0, 1)
-    if bool(first.flatten()[0] != label.narrow(axis, 1, 1).flatten()[0]):  # the common case, at once
-        return False
-    return bool((label == first).all())
 
 
 def kept_stage(call: Call, *, reduces: bool = False) -> int:

@@ -61,6 +61,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         cuts = self.lineage.made_of_cuts(inputs)
         call = Call(func, name, args, kwargs, self.memory)
         known = any(self.memory.shadow(x) is not None for x in inputs)
+        self.memory.release()
         outcome = self._outcome(call, mutates)
         if not isinstance(outcome, Pass):
             for tensor in inputs:

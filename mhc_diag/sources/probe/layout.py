@@ -18,6 +18,8 @@ BLANK = -1
 """The label of an element that has nothing of the streams."""
 CUT = -2
 """The label of an element that was computed from the streams and carries no tangent."""
+BLOCK = 2**17
+"""Elements that are decoded at a time: what a processor's own cache holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Division:
         return numbers.div(block, rounding_mode="floor") * self.step + numbers % self.step
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Space:
     """The tokens and channels of one residual path, and the magnitudes that mark its channels."""
 
@@ -52,7 +54,12 @@ class Space:
     """(channels,): plus or minus a power of two each, so that dividing by them is exact."""
     divisions: tuple[Division, ...] = ()
 
-    @property
+    @cached_property
+    def reciprocals(self) -> Tensor:
+        """(channels,): to multiply by, which for powers of two gives the same numbers as to divide."""
+        return 1 / self.magnitudes
+
+    @cached_property
     def tokens(self) -> int:
         """Number of tokens T."""
         return math.prod(self.token_shape)
@@ -138,7 +145,7 @@ class Labels:
     @cached_property
     def complete(self) -> bool:
         """Whether every element is tracked."""
-        return bool((self.flat >= 0).all())
+        return self.strides is not None or bool((self.flat >= 0).all())
 
     @cached_property
     def streams(self) -> int:
@@ -151,6 +158,8 @@ class Labels:
         count = self.flat.numel()
         if not count or count % slots:
             return 0
+        if self.strides is not None:
+            return count // slots
         sorted_labels = self.flat.sort().values.view(slots, -1)
         expected = torch.arange(slots, device=self.flat.device, dtype=self.flat.dtype)
         if not bool((sorted_labels == expected[:, None]).all()):
@@ -165,31 +174,73 @@ class Labels:
         order = torch.argsort(self.flat, stable=True)
         return order.view(self.space.tokens, self.space.channels, self.streams)
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of (each axis of tokens, channel, stream)."""
+        slots = self.space.tokens * self.space.channels
+        return (*self.space.token_shape, self.space.channels, self.flat.numel() // slots)
+
     @cached_property
-    def strides(self) -> tuple[int, int, int] | None:
-        """Strides of (token, channel, stream) where memory is regular, so that no gather is needed."""
-        order = self.order
-        steps = [int(order.select(a, 1).flatten()[0]) if order.shape[a] > 1 else 0 for a in range(3)]
-        if int(order[0, 0, 0]) != 0:
+    def strides(self) -> tuple[int, ...] | None:
+        """Strides of `sizes` where memory is regular, so that neither sorting nor a gather is needed."""
+        slots = self.space.tokens * self.space.channels
+        count = self.flat.numel()
+        if not count or count % slots or self.flat[0] != 0 or self.flat[-1] != slots - 1:
             return None
-        grids = torch.meshgrid(*(torch.arange(s, device=order.device) for s in order.shape), indexing="ij")
-        regular = steps[0] * grids[0] + steps[1] * grids[1] + steps[2] * grids[2]
-        return (steps[0], steps[1], steps[2]) if torch.equal(regular, order) else None
+        slot = torch.arange(slots, device=self.flat.device, dtype=self.flat.dtype)
+        expected = slot.view(*self.sizes[:-1], 1)
+        found = [self._place(label, 0) for label in expected.stride()[:-1]]
+        found.append(self._place(0, 1))
+        found = [step if size > 1 else 0 for size, step in zip(self.sizes, found, strict=True)]
+        if sum((size - 1) * step for size, step in zip(self.sizes, found, strict=True)) != count - 1:
+            return None
+        regular = bool((self.flat.as_strided(self.sizes, found) == expected).all())
+        return tuple(found) if regular else None
+
+    def _place(self, label: int, occurrence: int) -> int:
+        """Where a label stands in memory for the first time, or later; 0 where it does not."""
+        places = (self.flat == label).nonzero()
+        return int(places[occurrence]) if len(places) > occurrence else 0
+
+    @cached_property
+    def code(self) -> Tensor:
+        """See `encode`, which shares it: nothing writes into tangents."""
+        space, m = self.space, self.streams
+        stream = torch.arange(m, device=self.flat.device)
+        code = torch.where(space.marks(m)[:, None] == stream, space.magnitudes[:, None], 0.0)
+        return self.scatter(code.expand(space.tokens, space.channels, m))
 
     def gather(self, tangent: Tensor) -> Tensor:
         """Tangents of this memory as (T, C, m)."""
         if self.strides is not None:
-            return tangent.as_strided(self.order.shape, self.strides)
+            shape = (self.space.tokens, self.space.channels, self.streams)
+            return tangent.as_strided(self.sizes, self.strides).reshape(shape)
         return tangent[self.order]
 
     def scatter(self, values: Tensor) -> Tensor:
         """The inverse of `gather`: (T, C, m) into the order of memory."""
         tangent = torch.empty(self.flat.shape, dtype=values.dtype, device=values.device)
         if self.strides is not None:
-            tangent.as_strided(self.order.shape, self.strides).copy_(values)
+            tangent.as_strided(self.sizes, self.strides).copy_(values.reshape(self.sizes))
         else:
             tangent[self.order] = values
         return tangent
+
+
+def flattened(values: Tensor) -> Tensor:
+    """Values in the order of their axes, from the start of their memory, where `as_strided` counts from."""
+    flat = values.contiguous().view(-1)
+    return flat.clone() if flat.storage_offset() else flat
+
+
+def alike(label: Tensor, axis: int) -> bool:
+    """Whether labels do not change along an axis: then a sum along it runs over streams alone."""
+    if label.shape[axis] <= 1 or label.stride(axis) == 0:
+        return True
+    first = label.narrow(axis, 0, 1)
+    if bool(first.flatten()[0] != label.narrow(axis, 1, 1).flatten()[0]):  # the common case, at once
+        return False
+    return bool((label == first).all())
 
 
 def encode(labels: Labels) -> Tensor:
@@ -197,10 +248,7 @@ def encode(labels: Labels) -> Tensor:
 
     Mixing acts alike on every channel, so that one pass carries all m columns of M side by side.
     """
-    space, m = labels.space, labels.streams
-    stream = torch.arange(m, device=labels.flat.device)
-    code = torch.where(space.marks(m)[:, None] == stream, space.magnitudes[:, None], 0.0)
-    return labels.scatter(code.expand(space.tokens, space.channels, m))
+    return labels.code
 
 
 def decode(tangent: Tensor, labels: Labels, streams: int) -> tuple[Tensor, Tensor]:
@@ -212,7 +260,23 @@ def decode(tangent: Tensor, labels: Labels, streams: int) -> tuple[Tensor, Tenso
     Returns:
         M (T, m, n), and the spread (T).
     """
-    values = (labels.gather(tangent) / labels.space.magnitudes[:, None])[:, labels.space.in_turn(streams)]
+    gathered = labels.gather(tangent)
+    tokens = max(1, BLOCK // max(1, gathered[0].numel()))
+    marks = labels.space.marks(streams)
+    blocks = [_decode(block, labels.space, streams, marks) for block in torch.split(gathered, tokens)]
+    if len(blocks) == 1:
+        return blocks[0]
+    matrices, spreads = zip(*blocks, strict=True)
+    return torch.cat(matrices), torch.cat(spreads)
+
+
+def _decode(gathered: Tensor, space: Space, streams: int, marks: Tensor) -> tuple[Tensor, Tensor]:
+    """`decode` of some tokens (T, C, m)."""
+    values = gathered * space.reciprocals[:, None]
+    first = values[:, :streams]  # the first n channels mark the streams in order
+    if space.channels >= 2 * streams and _repeats(values, first, marks):  # the common case: nothing rounded
+        return (first + 0.0).mT.contiguous(), first.new_zeros(len(first))
+    values = values[:, space.in_turn(streams)]
     columns, spreads = [], []
     for j in range(streams):
         of_class = values[:, j::streams, :]
@@ -220,3 +284,17 @@ def decode(tangent: Tensor, labels: Labels, streams: int) -> tuple[Tensor, Tenso
         columns.append(mean[:, 0, :])
         spreads.append((of_class - mean).abs().amax(dim=(1, 2)))
     return torch.stack(columns, dim=-1), torch.stack(spreads, dim=-1).amax(dim=-1)
+
+
+def _repeats(values: Tensor, first: Tensor, marks: Tensor) -> bool:
+    """Whether all channels of (T, C, m) are finite and, to the last digit, the first that mark their stream.
+
+    Marks repeat after n turns of n channels, which saves laying out what is expected of all channels.
+    """
+    period = first.shape[1] ** 2
+    whole = values.shape[1] // period * period
+    expected = first[:, marks[:period]]
+    turns = values[:, :whole].reshape(len(values), -1, period, values.shape[2])
+    rest = first[:, marks[whole:]]
+    repeated = bool((turns == expected[:, None]).all()) if whole else True
+    return repeated and bool((values[:, whole:] == rest).all()) and bool(first.isfinite().all())

@@ -13,9 +13,11 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from mhc_diag.sources.probe.codes import Code
-from mhc_diag.sources.probe.layout import BLANK, CUT, Division, Labels, Space, decode, encode
+from mhc_diag.sources.probe.known import Known
+from mhc_diag.sources.probe.layout import BLANK, CUT, Division, Labels, Space, decode, encode, flattened
 from mhc_diag.sources.probe.storages import Storages
 
 MOST_STREAMS = 64
@@ -69,12 +71,26 @@ class Memory:
     def __init__(self, entry: Entry | None = None) -> None:
         """Entry: says where the channels of an entry lie and which streams it holds already."""
         self._entries = Storages(_Entry)
-        self._known: dict[tuple[int, int], list[Labels]] = {}
+        self._known: dict[Space, Known] = {}
+        self._shadowed: dict[StorageWeakRef, _Entry] = {}
         self._entry = entry or as_it_is
         self.codes: list[Code] = []
         self.spaces: list[Space] = []
         self.suspected: Counter[tuple[int, Division]] = Counter()
         """Sums that ran over what may be streams of an entry: its number, and which part of it."""
+
+    def release(self) -> None:
+        """Let go of the shadows of memory that the model let go of, and of labels of spaces without any."""
+        gone = [
+            ref
+            for ref, entry in self._shadowed.items()
+            if entry.shadow is None or ref.expired()  # type: ignore[no-untyped-call]
+        ]
+        for ref in gone:
+            self._shadowed.pop(ref).shadow = None
+        if gone:
+            used = {e.shadow.code.space for e in self._shadowed.values() if e.shadow is not None}
+            self._known = {space: known for space, known in self._known.items() if space in used}
 
     def depends(self, tensor: Tensor) -> bool:
         """Whether any element of the tensor was computed from the streams."""
@@ -151,11 +167,15 @@ class Memory:
             signal = self.rebase(signal, old.code)
         code = signal.code if signal is not None else old.code if old is not None else None
         assert code is not None
-        if whole and tensor.is_contiguous() and signal is not None:
-            tangent, flat = _flat(signal.tangent), _flat(signal.label)
+        axes = _memory_order(tensor) if whole and signal is not None else None
+        if axes is not None and signal is not None:
+            tangent = flattened(signal.tangent.permute(axes))
+            labels = self._labels(signal.label.permute(axes), code.space)
         else:
             tangent, flat = _patch(tensor, old, signal, BLANK if blank else CUT, rest)
-        entry.shadow = Shadow(tangent, self._labels(flat, code.space), code, tensor.element_size())
+            labels = self._labels(flat, code.space)
+        entry.shadow = Shadow(tangent, labels, code, tensor.element_size())
+        self._shadowed[self._entries.reference(tensor)] = entry
         return merged
 
     def rebase(self, signal: Signal, older: Code) -> Signal | None:
@@ -173,10 +193,10 @@ class Memory:
             path.append(code)
         else:
             return None
-        labels = self._labels(_flat(signal.label), older.space)
+        labels = self._labels(signal.label, older.space)
         if not signal.complete or not labels.streams:
             return None
-        matrix, doubt = decode(_flat(signal.tangent), labels, signal.code.streams)
+        matrix, doubt = decode(flattened(signal.tangent), labels, signal.code.streams)
         for code in path:
             assert code.matrix is not None and code.spread is not None  # only an entry has none, nor a parent
             largest = matrix.abs().amax((1, 2)) * code.spread, doubt * code.matrix.abs().amax((1, 2))
@@ -206,11 +226,9 @@ class Memory:
         self.spaces.append(space)
         code = self._new(Code(space, space.streams, parent, path=path, kind=kind, broken=broken))
         label = space.labels(tensor, axis)
-        if space.divisions:
-            tangent = encode(self._labels(label.reshape(-1), space)).view(label.shape)
-        else:
-            tangent = space.magnitudes.expand(tensor.movedim(axis, -1).shape).movedim(-1, axis)
-        self.write(tensor, Signal(tangent, label, code))
+        if label.numel():
+            tangent = encode(self._labels(label, space)).view(label.shape)
+            self.write(tensor, Signal(tangent, label, code))
 
     def suspect(self, signal: Signal, axis: int) -> None:
         """Note that a sum ran over evenly spaced labels, as those of streams would be."""
@@ -238,13 +256,15 @@ class Memory:
         shadow = self.shadow(tensor)
         if shadow is None or shadow.code.matrix is not None or shadow.labels.streams != 1:
             return
+        if shadow.tangent.data_ptr() == encode(shadow.labels).data_ptr():
+            return
         factor = shadow.tangent[0] / encode(shadow.labels)[0]
         if factor != 1 and torch.equal(shadow.tangent, factor * encode(shadow.labels)):
             self.reseed(shadow, "", "", site=False)
 
     def restart(self, tensor: Tensor, signal: Signal, path: str, reason: str) -> None:
         """Start a fresh code where the path goes on after something that is not linear."""
-        labels = self._labels(_flat(signal.label), signal.code.space)
+        labels = self._labels(signal.label, signal.code.space)
         if not labels.complete or not labels.streams:
             self.write(tensor, None)
             return
@@ -258,8 +278,8 @@ class Memory:
         few = signal.code.streams == space.streams
         if not few or not space.streams < copies <= MOST_STREAMS or not signal.complete:
             return signal
-        labels = self._labels(_flat(signal.label), signal.code.space)
-        tangent = _flat(signal.tangent)
+        labels = self._labels(signal.label, signal.code.space)
+        tangent = flattened(signal.tangent)
         made = self._next(tangent, labels, signal.code, "", "", False)
         if made is None:
             return signal
@@ -279,22 +299,26 @@ class Memory:
         self.codes.append(numbered)
         return numbered
 
-    def _labels(self, flat: Tensor, space: Space) -> Labels:
-        """One object for equal labels, so that what follows from them is worked out once."""
-        known = self._known.setdefault((flat.numel(), id(space)), [])
-        for labels in known:
-            if labels.space is space and (
-                labels.flat.data_ptr() == flat.data_ptr() or torch.equal(labels.flat, flat)
-            ):
-                return labels
-        known.append(Labels(flat, space))
-        return known[-1]
+    def alike(self, signal: Signal, axis: int) -> bool:
+        """Whether labels do not change along an axis: then a sum along it runs over streams alone."""
+        return self._known_in(signal.code.space).alike(signal.label, axis)
+
+    def _labels(self, label: Tensor, space: Space) -> Labels:
+        return self._known_in(space).labels(label)
+
+    def _known_in(self, space: Space) -> Known:
+        if space not in self._known:
+            self._known[space] = Known(space)
+        return self._known[space]
 
 
-def _flat(values: Tensor) -> Tensor:
-    """Values in the order of their axes, from the start of their memory, where `as_strided` counts from."""
-    flat = values.contiguous().view(-1)
-    return flat.clone() if flat.storage_offset() else flat
+def _memory_order(tensor: Tensor) -> list[int] | None:
+    """The axes of a tensor from the slowest to the fastest in memory; None where memory is not dense."""
+    if tensor.is_contiguous():
+        return list(range(tensor.ndim))
+    strides = tensor.stride()
+    axes = sorted(range(tensor.ndim), key=lambda axis: -strides[axis])
+    return axes if tensor.permute(axes).is_contiguous() else None
 
 
 def _patch(

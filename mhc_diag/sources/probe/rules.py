@@ -6,7 +6,7 @@ with everything else frozen as a coefficient. Below the table stands one functio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ from torch import Tensor
 from mhc_diag.sources.probe.call import Call, Cut, Enter, Outcome, Pass, Restart
 from mhc_diag.sources.probe.combine import (
     add_signals,
-    alike,
     broadcast,
     common_shape,
     kept_stage,
@@ -151,16 +150,23 @@ def reduce(call: Call) -> Outcome:
         return Cut("no streams in the sum", stage=kept_stage(call, reduces=True))
     dims = call.option(1, "dim", None)
     axes = tuple(range(signal.label.ndim)) if dims is None or dims == [] else dims
-    over = [axis for axis in axes if not alike(signal.label, axis)]
+    over = [axis for axis in axes if not call.memory.alike(signal, axis)]
     if over:
         call.memory.suspect(signal, over[0])
         return Cut("sum over channels or tokens", stage=2)
     keep = call.option(2, "keepdim", False)
-    label = signal.label.amax(dim=axes, keepdim=keep)
+    label = _first(signal.label, axes, keep=keep)
     tangent = signal.tangent.sum(dim=axes, keepdim=keep)
     if call.name == "mean":
         tangent = tangent * (tangent.numel() / max(1, signal.tangent.numel()))
     return Pass(Signal(tangent, label, signal.code, signal.complete))
+
+
+def _first(label: Tensor, axes: Sequence[int], *, keep: bool) -> Tensor:
+    """Labels at the first place along axes along which they are alike: a view, whose values are known."""
+    for axis in sorted((axis % label.ndim for axis in axes), reverse=True):
+        label = label.narrow(axis, 0, 1) if keep else label.select(axis, 0)
+    return label
 
 
 def choose(call: Call) -> Outcome:

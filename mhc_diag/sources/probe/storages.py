@@ -43,6 +43,10 @@ class Storages(Generic[Record]):
         found = None if storage is None else self._records.get(storage._cdata)
         return None if found is None else found[1]
 
+    def reference(self, tensor: Tensor) -> StorageWeakRef:
+        """A weak reference to memory that has a record."""
+        return self._records[tensor.untyped_storage()._cdata][0]
+
     def make(self, tensor: Tensor) -> Record | None:
         """The record of a tensor's memory, made now if need be; None for a tensor without memory."""
         storage = storage_of(tensor)

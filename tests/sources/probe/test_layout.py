@@ -29,11 +29,14 @@ def test_memory_in_any_order_gathers_to_tokens_channels_streams(order: str) -> N
 
 def test_irregular_memory() -> None:
     labels = labels_of("tmc")
-    shuffled = torch.randperm(labels.flat.numel(), generator=torch.Generator().manual_seed(0))
-    mixed = Labels(labels.flat[shuffled], labels.space)
+    shuffled = torch.randperm(T, generator=torch.Generator().manual_seed(0))
+    mixed = Labels(labels.flat.view(T, -1)[shuffled].flatten(), labels.space)
     assert mixed.strides is None
-    memory = torch.arange(T * C * M, dtype=torch.float32)
-    assert torch.equal(mixed.scatter(mixed.gather(memory)), memory)
+    assert mixed.streams == M
+    values = torch.arange(T * C * M, dtype=torch.float32).view(T, M, C)
+    memory = values[shuffled].flatten()
+    assert torch.equal(mixed.gather(memory), values.mT)
+    assert torch.equal(mixed.scatter(values.mT), memory)
 
 
 def test_labels_that_are_no_whole_number_of_streams() -> None:
@@ -58,10 +61,34 @@ def test_a_mixed_code_is_read_exactly() -> None:
 def test_the_spread_bounds_what_differs_between_channels() -> None:
     labels = labels_of("tmc")
     mixed = encode(labels).view(T, M, C).clone()
-    mixed[2, 1, 5] *= 1.5  # channel 5 carries the code of stream 1
+    mixed[2, 1, 4] *= 1.5  # channel 4 carries the code of stream 1
     read, spread = decode(mixed.reshape(-1), labels, M)
-    members = [c for c in range(C) if c % M == 1]
+    members = [1, 4]  # of channels 0 to 8, from four to the next four one place further on
     mean = (len(members) - 1 + 1.5) / len(members)
     assert read[2, 1, 1] == pytest.approx(mean)
     assert spread[2] == pytest.approx(1.5 - mean)
     assert spread[[0, 1, 3, 4, 5]].tolist() == [0.0] * 5
+
+
+@pytest.mark.parametrize("streams", [1, 2, 3, 4])
+def test_every_channel_is_seen(streams: int) -> None:
+    space = Space.of(torch.empty(2, 3, 43))
+    label = torch.arange(6 * 43).view(6, 1, 43).expand(6, streams, 43)
+    labels = Labels(label.reshape(-1).int(), space)
+    code = encode(labels)
+    for channel in range(43):
+        mixed = code.view(6, streams, 43).clone()
+        mixed[4, :, channel] *= 1 + 2**-20
+        _, spread = decode(mixed.view(-1), labels, streams)
+        assert [float(s) > 0 for s in spread] == [False] * 4 + [True, False], channel
+
+
+def test_memory_with_several_axes_of_tokens_is_regular() -> None:
+    space = Space.of(torch.empty(2, 3, C))
+    label = torch.arange(T * C).view(2, 1, 3, C).expand(2, M, 3, C)
+    labels = Labels(label.reshape(-1).int(), space)
+    values = np.arange(T * C * M, dtype=np.float32).reshape(T, C, M)
+    memory = torch.from_numpy(values.reshape(2, 3, C, M).transpose(0, 3, 1, 2).copy()).view(-1)
+    assert labels.strides == (M * 3 * C, C, 1, 3 * C)
+    assert np.array_equal(labels.gather(memory).numpy(), values)
+    assert torch.equal(labels.scatter(torch.from_numpy(values)), memory)
