@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
+
+from mhc_diag.sources.probe.layout import Space
 
 
 def orders(shape: Sequence[int], sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -44,13 +47,18 @@ def _orders(dims: list[int], left: tuple[int, ...], sizes: Sequence[int]) -> Ite
             yield from ((i, *more) for more in _orders(dims[count:], rest, sizes))
 
 
-def to_tokens(tensor: Tensor, sizes: Sequence[int], order: Sequence[int]) -> Tensor:
-    """A tensor whose axes lie in this order, as (tokens, streams, channels): the last two sizes are these."""
-    split = tensor.reshape([sizes[i] for i in order])
-    sorted_axes = split.permute([order.index(i) for i in range(len(sizes))])
-    return sorted_axes.reshape(-1, *sizes[-2:])
+def labellings(shape: Sequence[int], space: Space, streams: int) -> Iterator[Tensor]:
+    """Labels of a tensor of which the shape is known, for every way in which it can hold so many streams.
 
-
-def from_tokens(values: Tensor, sizes: Sequence[int], order: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """The inverse of `to_tokens`: (tokens, streams, channels) as a tensor of a shape."""
-    return values.reshape(tuple(sizes)).permute(tuple(order)).reshape(tuple(shape))
+    Example:
+        >>> space = Space.of(torch.empty(2, 3, 4))
+        >>> [label[0, 1, :, 0].tolist() for label in labellings((2, 3, 5, 4), space, 5)]
+        [[4, 4, 4, 4, 4]]
+    """
+    sizes = (*space.token_shape, streams, space.channels)
+    count = space.tokens * space.channels
+    dtype = torch.int32 if count < 2**31 else torch.int64
+    label = torch.arange(count, device=space.magnitudes.device, dtype=dtype)
+    every = label.view(*space.token_shape, 1, space.channels).expand(sizes)
+    for order in orders(shape, sizes):
+        yield every.permute(order).reshape(tuple(shape))

@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mhc_diag.sources.probe.arranged import from_tokens, orders, to_tokens
+from mhc_diag.sources.probe.arranged import labellings
 from mhc_diag.sources.probe.call import Call, Cut, Outcome, Pass, Restart, Solved
 from mhc_diag.sources.probe.codes import Fit
 from mhc_diag.sources.probe.fitted import Fitted, enough, fit, precision
 from mhc_diag.sources.probe.layout import Labels, decode
 from mhc_diag.sources.probe.levelled import normalises
-from mhc_diag.sources.probe.memory import Signal
+from mhc_diag.sources.probe.memory import Memory, Signal
 from mhc_diag.sources.probe.replay import Replay, Run, typical_size
 
 TORCH = {"aten", "prims", "prim", "inductor", "c10d", "_c10d_functional"}
@@ -32,14 +32,13 @@ CHANGES = (16.0, -16.0, 16.0, 2.0)
 TRIED_ON = 8
 """Tokens on which an arrangement is tried before it is fitted to all."""
 
-Sizes = tuple[int, ...]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opaque:
     """What an unknown operation was given: the streams, and what may be a branch."""
 
     name: str
+    memory: Memory
     signal: Signal
     labels: Labels
     tensor: Tensor
@@ -49,11 +48,6 @@ class Opaque:
     branches: tuple[Tensor, ...]
     """As large as one stream or as all of them, computed from the streams, without a tangent."""
     replay: Replay
-
-    @property
-    def sizes(self) -> Sizes:
-        """The sizes of the axes that the results must have: of tokens, of streams, of channels."""
-        return (*self.labels.space.token_shape, self.labels.streams, self.labels.space.channels)
 
     def outcome(self, number: int, out: Tensor) -> Outcome:
         """What can be said of one result of the operation, given its place among the results."""
@@ -70,22 +64,22 @@ class Opaque:
         given = [(self.replay.before(self.tensor), out), *((r.given, r.results[number]) for r in runs)]
         if all(torch.equal(before, after) for before, after in given):
             return Pass(self.signal)  # a copy, whatever it is called
-        x = torch.cat([(self._gathered(run.given) - self.streams) / run.size for run in runs], dim=1)
+        x = torch.cat([(gathered(run.given, self.labels) - self.streams) / run.size for run in runs], dim=1)
         found = [*self._follows(number, out, runs, x)]
         if len(found) != 1 or bool((found[0][1].matrix.isnan() & out.isfinite().all()).any()):
             return None
-        order, made = found[0]
-        site = any(self._adds(number, out, order, branch, CHANGES[0] * unit) for branch in self.branches)
-        return self._solved(out, order, made, "M was fitted to what it gives for other streams", site=site)
+        laid, made = found[0]
+        site = any(self._adds(number, out, laid, branch, CHANGES[0] * unit) for branch in self.branches)
+        return self._solved(out, laid, made, "M was fitted to what it gives for other streams", site=site)
 
     def _follows(
         self, number: int, out: Tensor, runs: Sequence[Run], x: Tensor
-    ) -> Iterator[tuple[Sizes, Fitted]]:
-        """Every order of axes in which the results change linearly with a change x of an argument."""
+    ) -> Iterator[tuple[Labels, Fitted]]:
+        """Every arrangement of the results that changes linearly with a change x of an argument."""
         shown = precision(out)
-        for order in orders(out.shape, self.sizes):
-            values = self._tokens(out, order)
-            y = torch.cat([(self._tokens(r.results[number], order) - values) / r.size for r in runs], dim=1)
+        for laid in self._arrangements(out):
+            values = gathered(out, laid)
+            y = torch.cat([(gathered(r.results[number], laid) - values) / r.size for r in runs], dim=1)
             beside = torch.cat([2 * values.abs() / run.size for run in runs], dim=1)
             if self._is_linear(x, x[..., :0], y, shown, beside):
                 made = fit(x, x[..., :0], y, shown, beside)
@@ -95,16 +89,16 @@ class Opaque:
                     apart = [
                         fit(a, a[..., :0], b, shown).matrix - made.matrix for a, b in zip(*each, strict=True)
                     ]
-                    yield order, replace(made, bound=made.bound + torch.stack(apart).abs().amax(dim=0))
+                    yield laid, replace(made, bound=made.bound + torch.stack(apart).abs().amax(dim=0))
 
-    def _adds(self, number: int, out: Tensor, order: Sizes, branch: Tensor, size: float) -> bool:
+    def _adds(self, number: int, out: Tensor, laid: Labels, branch: Tensor, size: float) -> bool:
         """Whether the results have a multiple of an argument added to them."""
         runs = self.replay.runs(branch, [size])
         if not runs or torch.equal(runs[0].results[number], out):
             return False
-        pairs = zip(self._laid(runs[0].given), self._laid(self.replay.before(branch)), strict=True)
-        changes = ((given - before) / size for given, before in pairs)
-        return any(order == one for x in changes for one, _ in self._follows(number, out, runs, x))
+        change = (runs[0].given - self.replay.before(branch)) / size
+        changes = (gathered(change, one) for one in self._arrangements(branch))
+        return any(laid is one for x in changes for one, _ in self._follows(number, out, runs, x))
 
     def _fitted(self, out: Tensor) -> Outcome:
         """M from the values that the operation took and gave."""
@@ -118,25 +112,25 @@ class Opaque:
             if len(found) > 1:
                 return Cut(f"{self.name}, whose results fit the streams in more than one layout")
             if found:
-                order, made = found[0]
-                if normalises(made.matrix, self._tokens(out, order)):
-                    return Restart(self._relabelled(out, order), "a normalisation")
+                laid, made = found[0]
+                if normalises(made.matrix, gathered(out, laid)):
+                    label = laid.flat.view(out.shape)
+                    return Restart(Signal(label, label, self.signal.code), "a normalisation")
                 return self._solved(
-                    out, order, made, "M was fitted to the streams before and after it", site=among > 0
+                    out, laid, made, "M was fitted to the streams before and after it", site=among > 0
                 )
         return Cut(f"{self.name}, which is not linear in the streams")
 
-    def _fits(self, out: Tensor, branches: Sequence[Tensor]) -> Iterator[tuple[Sizes, Fitted]]:
-        """Every order of axes in which the results are linear in streams and branches."""
+    def _fits(self, out: Tensor, branches: Sequence[Tensor]) -> Iterator[tuple[Labels, Fitted]]:
+        """Every arrangement of the results that is linear in streams and branches."""
         shown = precision(out)
-        for order in orders(out.shape, self.sizes):
-            y = self._tokens(out, order)
-            for laid in itertools.product(*(self._laid(self.replay.before(b)) for b in branches)):
-                beside = torch.cat([self.streams[..., :0], *laid], dim=-1)
+        for laid in self._arrangements(out):
+            y = gathered(out, laid)
+            for beside in self._beside(branches):
                 if self._is_linear(self.streams, beside, y, shown):
                     made = fit(self.streams, beside, y, shown)
                     if made.linear:
-                        yield order, made
+                        yield laid, made
                         break
 
     def _is_linear(
@@ -146,27 +140,24 @@ class Opaque:
         few = torch.linspace(0, x.shape[0] - 1, TRIED_ON, device=x.device).long()
         return fit(x[few], f[few], y[few], shown, None if besides is None else besides[few]).linear
 
-    def _laid(self, branch: Tensor) -> Iterator[Tensor]:
-        """A branch as (T, C, 1) or (T, C, n), in every order of axes that its shape allows."""
-        many = branch.numel() == self.streams.numel()
-        sizes = self.sizes if many else (*self.sizes[:-2], 1, self.sizes[-1])
-        for order in orders(branch.shape, sizes):
-            yield to_tokens(branch, sizes, order).mT.to(torch.float64)
+    def _beside(self, branches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The branches as (T, C, k), in every arrangement of each."""
+        before = [self.replay.before(branch) for branch in branches]
+        each = ([gathered(b, laid) for laid in self._arrangements(b)] for b in before)
+        for chosen in itertools.product(*each):
+            yield torch.cat([self.streams[..., :0], *chosen], dim=-1)
 
-    def _tokens(self, out: Tensor, order: Sizes) -> Tensor:
-        return to_tokens(out, self.sizes, order).mT.to(torch.float64)
-
-    def _gathered(self, streams: Tensor) -> Tensor:
-        return self.labels.gather(streams.contiguous().view(-1)).to(torch.float64)
-
-    def _relabelled(self, out: Tensor, order: Sizes) -> Signal:
+    def _arrangements(self, tensor: Tensor) -> Iterator[Labels]:
+        """Every way in which a tensor can hold streams, first that of the streams themselves."""
         space = self.labels.space
-        token = space.labels(torch.empty(space.tokens, space.channels, device=out.device))
-        every = token[:, None].expand(-1, self.labels.streams, -1)
-        label = from_tokens(every, self.sizes, order, out.shape)
-        return Signal(label, label, self.signal.code)
+        streams = tensor.numel() // (space.tokens * space.channels)
+        own = tensor.shape == self.tensor.shape
+        found = [self.signal.label] if own else []
+        found += labellings(tensor.shape, space, streams)
+        distinct = dict.fromkeys(self.memory.labels(label, space) for label in found)
+        yield from (labels for labels in distinct if labels.streams == streams)
 
-    def _solved(self, out: Tensor, order: Sizes, made: Fitted, how: str, *, site: bool) -> Outcome:
+    def _solved(self, out: Tensor, laid: Labels, made: Fitted, how: str, *, site: bool) -> Outcome:
         code = self.signal.code
         before, spread = decode(self.signal.tangent.contiguous().view(-1), self.labels, code.streams)
         rows = made.matrix.abs().sum(dim=-1, keepdim=True)
@@ -174,7 +165,7 @@ class Opaque:
         matrix = made.matrix @ before.to(made.matrix)
         error = error + (matrix - matrix.to(before.dtype)).abs()
         return Solved(
-            label=self._relabelled(out, order).label,
+            label=laid.flat.view(out.shape),
             code=code,
             matrix=matrix.to(before.dtype),
             spread=error.nan_to_num(nan=math.inf, posinf=math.inf).amax(dim=(1, 2)),
@@ -201,13 +192,19 @@ def look(call: Call, inputs: Sequence[Tensor]) -> Opaque | None:
     replay = Replay(call)
     return Opaque(
         name=call.func._schema.name,
+        memory=call.memory,
         signal=signal,
         labels=labels,
         tensor=tensor,
-        streams=labels.gather(tensor.contiguous().view(-1)).to(torch.float64, copy=True),
+        streams=gathered(tensor, labels),
         branches=tuple(others),
         replay=replay,
     )
+
+
+def gathered(tensor: Tensor, labels: Labels) -> Tensor:
+    """The values of a tensor with these labels, (T, C, m) in float64."""
+    return labels.gather(tensor.contiguous().view(-1)).to(torch.float64, copy=True)
 
 
 def _largest(values: Tensor) -> float:

@@ -171,6 +171,25 @@ def test_a_kernel_that_is_given_its_coefficients(form: str, dtype: torch.dtype) 
     check(stack, model.applied)
 
 
+@pytest.mark.parametrize("layout", ["b s n c", "n b s c", "b s (n c)"])
+def test_an_input_that_holds_the_streams_already(layout: str) -> None:
+    shapes = {"b s n c": (B, S, 4, C), "n b s c": (4, B, S, C), "b s (n c)": (B, S, 4 * C)}
+    to = {
+        "b s n c": lambda x: x,
+        "n b s c": lambda x: x.permute(1, 2, 0, 3),
+        "b s (n c)": lambda x: x.unflatten(2, (4, C)),
+    }
+    m = torch.randn(B, S, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    class Given(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = to[layout](x).contiguous()
+            return post(y, y.mean(2).tanh(), m, torch.ones(4))
+
+    stack = probe(Given(), torch.randn(shapes[layout]), layout=layout)
+    check(stack, [m.flatten(0, 1)])
+
+
 @pytest.mark.parametrize("n", [1, 2, 4, 8])
 def test_any_number_of_streams(n: int) -> None:
     model = Model(FORMS["returned"], n)
