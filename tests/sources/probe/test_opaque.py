@@ -186,7 +186,7 @@ def test_an_input_that_holds_the_streams_already(layout: str) -> None:
             y = to[layout](x).contiguous()
             return post(y, y.mean(2).tanh(), m, torch.ones(4))
 
-    stack = probe(Given(), torch.randn(shapes[layout]), layout=layout)
+    stack = probe(Given(), torch.randn(shapes[layout]), layout=layout, streams=4)
     check(stack, [m.flatten(0, 1)])
 
 
