@@ -98,6 +98,11 @@ class Provenance:
     """Which tokens of that shape the T axis holds, from 0; empty where it holds all of them."""
     certificates: tuple[float, ...] | None = None
     """Per site: largest spread of an entry of M over the channels that must agree on it."""
+    fitted: tuple[int, ...] = ()
+    """Sites, from 0, at which M was fitted to the values that an opaque operation took and gave.
+
+    Their certificates bound the error of that fit, given the precision of the values.
+    """
     settings: Mapping[str, str | int | float] = field(default_factory=dict)
     """What is needed to repeat the measurement: seeds, scales, iterations, versions."""
     notes: tuple[str, ...] = ()

@@ -95,6 +95,7 @@ def _report_in(data: Mapping[str, Any]) -> Report:
                 "token_shape": tuple(provenance["token_shape"]),
                 "token_numbers": tuple(provenance.get("token_numbers", ())),
                 "certificates": None if certificates is None else tuple(map(_number_in, certificates)),
+                "fitted": tuple(int(site) for site in provenance.get("fitted", ())),
                 "notes": tuple(provenance["notes"]),
                 "skipped": tuple(Skipped(**s) for s in provenance["skipped"]),
             }

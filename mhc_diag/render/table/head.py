@@ -20,6 +20,8 @@ OPERATOR = {
     "transposed": "M is the transpose of the stored matrix",
 }
 
+EXACT = "0 at every site: all channels agree on every entry of M exactly"
+
 Line = tuple[str, Text]
 
 
@@ -69,16 +71,24 @@ def _measured(report: Report, look: Look) -> Iterator[Line]:
     yield "operator", Text(f"{OPERATOR[where.orientation]}; row i says how output stream i reads the streams")
     yield "size", _size(report)
     yield from _settings(where.settings, look)
-    if where.certificates:
-        ranks = [math.inf if math.isnan(c) else c for c in where.certificates]
-        site = max(range(len(ranks)), key=ranks.__getitem__)
-        if ranks[site] == 0:
-            yield "certificate", Text("0 at every site: all channels agree on every entry of M exactly")
-            return
-        text = marked(
-            f"channels agree on M to within {ratio(where.certificates[site])}, worst at site {site}, "
-        )
-        yield "certificate", text.append(look.text(report.sites[site].label))
+    yield from _certificates(report, look)
+
+
+def _certificates(report: Report, look: Look) -> Iterator[Line]:
+    known = report.provenance.certificates or ()
+    ranks = [math.inf if math.isnan(c) else c for c in known]
+    fitted = set(report.provenance.fitted)
+    groups = {
+        "channels agree on M to within": [s for s in range(len(ranks)) if s not in fitted],
+        f"at {len(fitted)} of {len(ranks)} sites M was fitted to values, to within": sorted(fitted),
+    }
+    for what, sites in groups.items():
+        if sites:
+            site = max(sites, key=ranks.__getitem__)
+            text = marked(f"{what} {ratio(known[site])}, worst at site {site}, ")
+            text.append(look.text(report.sites[site].label))
+            exact = ranks[site] == 0 and not fitted
+            yield "certificate", Text(EXACT) if exact else text
 
 
 def _size(report: Report) -> Text:

@@ -81,7 +81,8 @@ def _groups(report: Report, parts: Sequence[Run], extras: Extras) -> list[Group]
         columns = {n: [magnitude(c.value[s], c.log10[s]) for s in shown] for n, c in panel.items()}
         groups.append(Group(title, columns, spreads))
     if extras.certificates and report.provenance.certificates is not None:
-        cells = [ratio(report.provenance.certificates[s]) for s in shown]
+        of_values = dict.fromkeys(report.provenance.fitted, " fit")
+        cells = [ratio(report.provenance.certificates[s]) + of_values.get(s, "") for s in shown]
         groups.append(Group("", {"certificate": cells}, [""] * len(folds)))
     return groups
 

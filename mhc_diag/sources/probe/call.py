@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
-from mhc_diag.sources.probe.codes import Code
+from mhc_diag.sources.probe.codes import Code, Fit
 from mhc_diag.sources.probe.memory import Memory, Signal
 
 
@@ -48,7 +50,30 @@ class Enter:
     axis: int = -1
 
 
-Outcome = Cut | Pass | Restart | Enter
+@dataclass(frozen=True, slots=True, eq=False)
+class Solved:
+    """The output is the streams after an operation of which only values are known, to which M was fitted."""
+
+    label: Tensor
+    """In the shape of the output."""
+    code: Code
+    """The code that the operator is expressed in."""
+    matrix: Tensor
+    """(T, m, code.streams)."""
+    spread: Tensor
+    """(T): error bound."""
+    fit: Fit
+    site: bool
+
+    def made(self, path: str, kind: str) -> Code:
+        """The code of what comes out."""
+        streams = int(self.matrix.shape[1])
+        return Code(
+            self.code.space, streams, self.code, self.matrix, self.spread, path, kind, self.site, fit=self.fit
+        )
+
+
+Outcome = Cut | Pass | Restart | Enter | Solved
 
 
 @dataclass(frozen=True)
@@ -91,6 +116,15 @@ class Call:
     def option(self, position: int, name: str, default: Any) -> Any:
         """An argument by position or by name."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
+
+
+def written(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arguments that an operation writes to, by its schema."""
+    found = []
+    for i, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            found += tree_leaves(args[i] if i < len(args) else kwargs.get(argument.name))
+    return found
 
 
 def strong(found: list[Signal | None]) -> list[Signal | None]:

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from mhc_diag.records import Site, Skipped
 from mhc_diag.sources.probe.codes import Code
+from mhc_diag.sources.probe.fits import fitted_notes, undetermined
 from mhc_diag.sources.probe.layout import Space
 
 TOLERANCE = 1e-5
 """Largest spread with which a site counts as measured, relative to the token's largest entry of M or 1."""
+FITTED_TOLERANCE = 1e-2
+"""The same for a site whose M was fitted to values, relative to the token's largest row sum of |M|."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class Chain:
     run: tuple[int, int] = (0, 0)
     """Which of them were measured: from the first number to the last, which is not included."""
     notes: tuple[str, ...] = ()
+    fitted: tuple[int, ...] = ()
+    """Which of the sites were fitted to values, from 0."""
     last: int = 0
     """The number of the path's last site among all codes."""
 
@@ -52,7 +57,8 @@ def longest(codes: Sequence[Code], wanted: int | None = None) -> Chain | None:
     sites = [code for code in path if code.site]
     reasons = [_reason(code, n) for code in sites]
     notes = (*_factors(path), *_other_paths(codes, sites[0].space))
-    return replace(_chain(path, sites, reasons, n), notes=notes, last=end[1].number)
+    made = _chain(path, sites, reasons, n)
+    return replace(made, notes=(*notes, *made.notes), last=end[1].number)
 
 
 def _factors(path: Sequence[Code]) -> tuple[str, ...]:
@@ -111,13 +117,14 @@ def _chain(path: Sequence[Code], sites: Sequence[Code], reasons: list[str | None
         skipped=_skipped(sites, reasons, breaks, (first, last)),
         codes=tuple(sites),
         run=(first, last),
+        notes=fitted_notes([code.fits for code in kept]),
+        fitted=tuple(number for number, code in enumerate(kept) if code.fits),
     )
 
 
 def certificate(code: Code) -> float:
     """Largest spread over the tokens whose matrix is finite; NaN where there is none."""
-    assert code.spread is not None  # recorded together with the matrix
-    spread = code.spread[_finite(code)]
+    spread = code.applied()[1][_finite(code)]
     return float(spread.amax()) if spread.numel() else math.nan
 
 
@@ -126,18 +133,19 @@ def _finite(code: Code) -> Tensor:
 
 
 def _matrix(code: Code) -> Tensor:
-    assert code.matrix is not None  # a site has a parent, and so a matrix
-    return code.matrix
+    return code.applied()[0]
 
 
 def _reason(code: Code, streams: int) -> str | None:
     matrix = _matrix(code)
     if tuple(matrix.shape[1:]) != (streams, streams):
         return f"takes {matrix.shape[2]} streams to {matrix.shape[1]}, where most sites have {streams}"
-    assert code.spread is not None
-    finite = _finite(code)
-    largest = matrix[finite].abs().flatten(1).amax(dim=1).clamp(min=1.0)
-    if not bool((code.spread[finite] <= TOLERANCE * largest).all()):
+    finite, spread = _finite(code), code.applied()[1]
+    size = matrix[finite].abs()
+    if code.fits and not bool((spread[finite] <= FITTED_TOLERANCE * size.sum(dim=2).amax(dim=1)).all()):
+        return undetermined(code.fits, certificate(code))
+    largest = size.flatten(1).amax(dim=1).clamp(min=1.0)
+    if not code.fits and not bool((spread[finite] <= TOLERANCE * largest).all()):
         return f"acts differently on different channels (certificate {certificate(code):.1e})"
     return None
 

@@ -11,6 +11,19 @@ from torch import Tensor
 from mhc_diag.sources.probe.layout import Space
 
 
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How well a matrix was determined that was fitted to the values before and after an operation."""
+
+    operation: str
+    how: str
+    """How values were come by: those that it took and gave, or those of further runs."""
+    residual: float
+    """Largest part of a token's results that does not fit, relative."""
+    condition: float
+    """Largest condition number of a token's streams."""
+
+
 @dataclass(frozen=True, eq=False)
 class Code:
     """One basis in which tangents are expressed: the streams as they were at one point of the path."""
@@ -28,8 +41,40 @@ class Code:
     """Whether a branch was added here; if not, it is an entry or the place where the streams are expanded."""
     broken: str = ""
     """Why these streams are no linear function of the parent's; empty where they are."""
+    fit: Fit | None = None
+    """Set where the matrix was fitted to values. If such a code is no site, it belongs to the next one."""
     number: int = 0
     """Its place in the order in which codes were made."""
+
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """The fits that the operator of this site rests on."""
+        return tuple(code.fit for code in self._links() if code.fit is not None)
+
+    def applied(self) -> tuple[Tensor, Tensor]:
+        """M and its error bound, with those of fitted operations since the site before.
+
+        Formula: |error of A B| <= |error of A| |B| + |A| |error of B|, largest entries of the products.
+        """
+        links = self._links()
+        matrix, spread = next(links)._own()
+        for code in links:
+            before, error = code._own()
+            spread = _largest_sum(before, -2) * spread + _largest_sum(matrix, -1) * error
+            matrix = matrix @ before
+        return matrix, spread
+
+    def _own(self) -> tuple[Tensor, Tensor]:
+        assert self.matrix is not None  # only an entry has none, and an entry is no site
+        assert self.spread is not None  # recorded together with the matrix
+        return self.matrix, self.spread
+
+    def _links(self) -> Iterator[Code]:
+        yield self
+        for code in itertools.islice(self.ancestry(), 1, None):
+            if code.site or code.fit is None:
+                return
+            yield code
 
     @property
     def before_sites(self) -> bool:
@@ -71,3 +116,7 @@ class Code:
         while code is not None:
             yield code
             code = code.parent
+
+
+def _largest_sum(matrix: Tensor, axis: int) -> Tensor:
+    return matrix.abs().sum(dim=axis).amax(dim=-1)

@@ -12,13 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mhc_diag.records import Skipped
-from mhc_diag.sources.probe.call import Call, Cut, Enter, Outcome, Pass, Restart
+from mhc_diag.sources.probe.call import Call, Cut, Enter, Outcome, Pass, Restart, Solved, written
 from mhc_diag.sources.probe.layout import Space
 from mhc_diag.sources.probe.lineage import Lineage
 from mhc_diag.sources.probe.memory import Entry, Memory
+from mhc_diag.sources.probe.opaque import look
 from mhc_diag.sources.probe.rules import INDEPENDENT, RULES, join, move
 from mhc_diag.sources.probe.storages import storage_of
 from mhc_diag.sources.probe.trace import Trace
+from mhc_diag.sources.probe.unwritten import Unwritten
 
 
 class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -30,6 +32,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.trace = trace
         self.lineage = Lineage()
         self.modules: list[str] = []
+        self.unwritten = Unwritten()
         self.ends: Counter[str] = Counter()
         self.lost: list[tuple[Space, Skipped]] = []
         self.unseen: list[tuple[int, str]] = []
@@ -45,8 +48,13 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if made is not NotImplemented:
                 return made
         inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        name = func._schema.name.removeprefix("aten::")
+        if name not in INDEPENDENT:
+            for tensor in self.unwritten.read(func, args, kwargs, inputs):
+                self._hidden(tensor)
         if not any(self.memory.depends(x) for x in inputs):
             out = func(*args, **kwargs)
+            self.unwritten.made(name, out)
             if func._schema.name == "aten::embedding" and out.is_floating_point():
                 self.memory.enter(out, self.modules[-1] if self.modules else "", "embedding")
             return out
@@ -66,34 +74,50 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not isinstance(outcome, Pass):
             for tensor in inputs:
                 self.memory.settle(tensor)
+        unknown = look(call, inputs) if known and name not in RULES else None
         out = func(*args, **kwargs)
         if name in INDEPENDENT:
+            self.unwritten.made(name, out)
             return out
         if not mutates and shares_memory(out, inputs):
             return self._separate(out)  # a view: its shadow is that of its memory
         if isinstance(outcome, Cut) and RULES.get(name) is RULES["add"]:
             self._note_unseen(inputs, out, producer)
-        written = _written(func, args, kwargs) if mutates else tree_leaves(out)
-        for tensor in written:
-            if isinstance(tensor, Tensor):
-                if self.trace is not None:
-                    self._explain(self.trace, tensor, outcome, name, inputs)
-                self._commit(tensor, outcome, name, producer, known)
-                self.memory.trace(tensor, made_of)
-                if isinstance(outcome, Cut):
-                    self.lineage.mark_cut(tensor, cuts)
+        made = written(func, args, kwargs) if mutates else tree_leaves(out)
+        for number, tensor in enumerate(x for x in made if isinstance(x, Tensor)):
+            if unknown is not None:
+                outcome = unknown.outcome(number, tensor)
+            if self.trace is not None:
+                self._explain(self.trace, tensor, outcome, name, inputs)
+            self._commit(tensor, outcome, name, producer, known)
+            self.memory.trace(tensor, made_of)
+            if isinstance(outcome, Cut):
+                self.lineage.mark_cut(tensor, cuts)
         return out
 
     def _explain(
         self, trace: Trace, tensor: Tensor, outcome: Outcome, name: str, inputs: list[Tensor]
     ) -> None:
         path = self.modules[-1] if self.modules else ""
-        if isinstance(outcome, Pass):
+        if isinstance(outcome, Pass | Solved):
             trace.passed(tensor, inputs, path, name)
             return
         for shadow in (self.memory.shadow(x) for x in inputs):
             if shadow is not None:
                 trace.ended[shadow.code][f"{path or 'the model'}: {outcome.reason} ({name})"] += 1
+
+    def _hidden(self, tensor: Tensor) -> None:
+        """Take what a kernel wrote that torch does not show for something made of all streams so far."""
+        if not self.memory.codes or not tensor.is_floating_point():
+            return
+        self.memory.write(tensor, None)
+        self.memory.trace(tensor, (1 << len(self.memory.codes)) - 1)
+        self.lineage.mark_cut(tensor, self.lineage.all_cuts)
+        path = self.modules[-1] if self.modules else ""
+        self.lineage.produced(tensor, path)
+        self.ends[
+            f"{path or 'the model'}: a kernel that is no operation of torch (written out of sight)"
+        ] += 1
 
     def _note_unseen(self, inputs: list[Tensor], out: Tensor, producer: tuple[int, str]) -> None:
         """Notice a residual update of streams whose path ended before: no number, but not silence either."""
@@ -134,6 +158,8 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.memory.enter(
                 tensor, path, kind, axis=outcome.axis, parent=outcome.parent, broken=outcome.reason
             )
+        elif isinstance(outcome, Solved):
+            self.memory.start(tensor, outcome.label, outcome.made(path, kind))
         elif isinstance(outcome, Restart) and tensor.shape == outcome.signal.label.shape:
             self.memory.restart(tensor, outcome.signal, path, outcome.reason)
             self.ends[f"{path or 'the model'}: {outcome.reason} ({name})"] += 1
@@ -167,14 +193,6 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             reason = f"{channels} channels are too few to tell {shadow.labels.streams} streams apart twice"
         self.lost.append((shadow.code.space, Skipped(label, reason)))
         self.memory.write(tensor, None)
-
-
-def _written(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
-    written = []
-    for i, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            written += tree_leaves(args[i] if i < len(args) else kwargs.get(argument.name))
-    return written
 
 
 def shares_memory(out: Any, inputs: list[Tensor]) -> bool:

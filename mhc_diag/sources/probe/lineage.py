@@ -25,6 +25,11 @@ class Lineage:
         self._clock = 0
         self._cuts = 0
 
+    @property
+    def all_cuts(self) -> int:
+        """All outputs at which a path ended so far, as a set of bits by their numbers."""
+        return (1 << self._cuts) - 1
+
     def producer(self, tensor: Tensor) -> tuple[int, str]:
         """The module that the tensor last came out of, and when."""
         note = self._notes.get(tensor)

@@ -188,7 +188,7 @@ class Memory:
         for code in signal.code.ancestry():
             if code is older:
                 break
-            if code.broken:
+            if code.broken or code.fit is not None:  # a product has no place for the error of a fit
                 return None
             path.append(code)
         else:
@@ -270,6 +270,15 @@ class Memory:
             return
         code = self._new(Code(labels.space, labels.streams, signal.code, path=path, broken=reason))
         self.write(tensor, Signal(encode(labels).view(signal.label.shape), signal.label, code))
+
+    def start(self, tensor: Tensor, label: Tensor, code: Code) -> None:
+        """Go on with a code that was made for a tensor with these labels."""
+        labels = self.labels(label, code.space)
+        self.write(tensor, Signal(encode(labels).view(label.shape), label, self._new(code)))
+
+    def labels(self, label: Tensor, space: Space) -> Labels:
+        """The labels of a tensor as one block of memory."""
+        return self._labels(label.contiguous().view(-1), space)
 
     def expand(self, signal: Signal) -> Signal:
         """Give the copies of a single stream a code each, so that they are told apart from here on."""
