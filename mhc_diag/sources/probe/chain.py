@@ -13,6 +13,7 @@ from mhc_diag.records import Site, Skipped
 from mhc_diag.sources.probe.codes import Code
 from mhc_diag.sources.probe.fits import fitted_notes, undetermined
 from mhc_diag.sources.probe.layout import Space
+from mhc_diag.sources.probe.persistence import persistence
 
 TOLERANCE = 1e-5
 """Largest spread with which a site counts as measured, relative to the token's largest entry of M or 1."""
@@ -58,7 +59,8 @@ def longest(codes: Sequence[Code], wanted: int | None = None) -> Chain | None:
     reasons = [_reason(code, n) for code in sites]
     notes = (*_factors(path), *_other_paths(codes, sites[0].space))
     made = _chain(path, sites, reasons, n)
-    return replace(made, notes=(*notes, *made.notes), last=end[1].number)
+    lasting = persistence(made.codes[slice(*made.run)], made.matrices)
+    return replace(made, notes=(*notes, *made.notes, *lasting), last=end[1].number)
 
 
 def _factors(path: Sequence[Code]) -> tuple[str, ...]:

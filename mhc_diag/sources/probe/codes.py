@@ -52,7 +52,10 @@ class Code:
         return tuple(code.fit for code in self._links() if code.fit is not None)
 
     def applied(self) -> tuple[Tensor, Tensor]:
-        """M and its error bound, with those of fitted operations since the site before.
+        """M and its error bound, from the streams of the site before.
+
+        Fitted operations between the two belong to it, and so does an expansion of fewer streams that are
+        collapsed again by now.
 
         Formula: |error of A B| <= |error of A| |B| + |A| |error of B|, largest entries of the products.
         """
@@ -69,12 +72,19 @@ class Code:
         assert self.spread is not None  # recorded together with the matrix
         return self.matrix, self.spread
 
+    @property
+    def widest(self) -> int:
+        """The most streams that there were since the site before, or at it."""
+        return max(self._own()[0].shape[2], *(code._own()[0].shape[2] for code in self._links()))
+
     def _links(self) -> Iterator[Code]:
         yield self
+        columns = self._own()[0].shape[2]
         for code in itertools.islice(self.ancestry(), 1, None):
-            if code.site or code.fit is None:
+            if code.site or code.matrix is None or (code.fit is None and columns == self.streams):
                 return
             yield code
+            columns = code.matrix.shape[2]
 
     @property
     def before_sites(self) -> bool:
