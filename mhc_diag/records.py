@@ -79,6 +79,24 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class Exposed:
+    """A matrix that a live model shows somewhere, and how it compares with the operator of a site."""
+
+    site: int
+    """The site's place in the stack."""
+    path: str
+    """The module that it was seen at."""
+    position: str
+    """Where: `output 1`, `argument mixing`, `result of constrain`, `parameter mixing`."""
+    occurrence: int
+    """How often that module or function had run before."""
+    relation: Literal["equal", "transposed", "either", "neither"]
+    """To M. `either`: M is symmetric to within the tolerance."""
+    deviation: float
+    """Largest difference of an entry, in the orientation that fits better."""
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """Where a stack came from and how it was obtained."""
 
@@ -110,6 +128,8 @@ class Provenance:
     skipped: tuple[Skipped, ...] = ()
     failure: str = ""
     """What stopped the measurement half-way; empty where nothing did."""
+    exposed: tuple[Exposed, ...] = ()
+    """Matrices that the model shows beside the operators that it applies."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.records import Curve, MetricCard, Provenance, Report, Scalar, Site, Skipped, Triangle
+from mhc_diag.records import Curve, Exposed, MetricCard, Provenance, Report, Scalar, Site, Skipped, Triangle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,6 +98,10 @@ def _report_in(data: Mapping[str, Any]) -> Report:
                 "fitted": tuple(int(site) for site in provenance.get("fitted", ())),
                 "notes": tuple(provenance["notes"]),
                 "skipped": tuple(Skipped(**s) for s in provenance["skipped"]),
+                "exposed": tuple(
+                    Exposed(**{**e, "deviation": _number_in(e["deviation"])})
+                    for e in provenance.get("exposed", ())
+                ),
             }
         ),
         cards=tuple(MetricCard(**c) for c in data["metrics"]),
@@ -118,6 +122,7 @@ def _provenance_out(provenance: Provenance) -> dict[str, Any]:
     fields = {**asdict(provenance), "settings": dict(provenance.settings)}
     if provenance.certificates is not None:
         fields["certificates"] = [_number_out(c) for c in provenance.certificates]
+    fields["exposed"] = [{k: _number_out(v) for k, v in asdict(e).items()} for e in provenance.exposed]
     return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
 

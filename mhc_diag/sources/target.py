@@ -124,6 +124,8 @@ def _measure(
     skipped: tuple[Skipped, ...] = (),
 ) -> MixingStack:
     from mhc_diag.sources import inputs
+    from mhc_diag.sources.exposed.capture import capture
+    from mhc_diag.sources.exposed.findings import told
     from mhc_diag.sources.probe import probe
 
     settings: dict[str, str | int | float] = {}
@@ -140,15 +142,17 @@ def _measure(
         arguments = ((drawn,), {})
         settings |= {"input": "random tokens", "seed": request.seed, "vocabulary": vocabulary}
     name = Path(request.target).name if os.path.exists(request.target) else request.target
-    stack = probe(
-        module,
-        arguments,
-        name=printable(name),
-        target=printable(request.target),
-        streams=request.streams,
-        layout=request.layout,
-        explain=request.explain,
-    )
+    with capture(module) as seen:
+        stack = probe(
+            module,
+            arguments,
+            name=printable(name),
+            target=printable(request.target),
+            streams=request.streams,
+            layout=request.layout,
+            explain=request.explain,
+        )
+    stack = told(stack, seen)
     provenance = stack.provenance
     return replace(
         stack,
