@@ -8,6 +8,8 @@ print(report.summary)
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from mhc_diag.sources.checkpoint import scan_checkpoint
     from mhc_diag.sources.probe import probe
     from mhc_diag.sources.simulate import Simulation, cases, simulate
+    from mhc_diag.watch import Watch, watch
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,12 +31,14 @@ __all__ = [
     "Report",
     "Simulation",
     "Verdict",
+    "Watch",
     "analyse",
     "cases",
     "judge",
     "probe",
     "scan_checkpoint",
     "simulate",
+    "watch",
 ]
 
 _HOMES = {
@@ -44,13 +49,26 @@ _HOMES = {
     "Report": "records",
     "Simulation": "sources.simulate",
     "Verdict": "gate",
+    "Watch": "watch",
     "analyse": "analyse",
     "cases": "sources.simulate",
     "judge": "gate",
     "probe": "sources.probe",
     "scan_checkpoint": "sources.checkpoint",
     "simulate": "sources.simulate",
+    "watch": "watch",
 }
+
+
+class _Package(types.ModuleType):
+    """The package, in which a function is not hidden by the submodule that has its name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _HOMES or not isinstance(value, types.ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

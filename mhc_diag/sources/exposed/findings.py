@@ -1,8 +1,8 @@
-"""What a model shows against what it applies: one record for each site and place, one sentence for each group.
+"""What a model shows against what it applies: a record for each site and place, a sentence for each group.
 
-A matrix that equals an operator, or its transpose, is told wherever it stands. One that equals neither is told
-where it was plainly meant to be an operator: it belongs to the module of a site for which nothing else was
-shown, and it is nearly doubly stochastic, or is returned by that module while the site applies the identity.
+A matrix that equals an operator, or its transpose, is told wherever it stands. One that equals neither is
+told where it was plainly meant to be an operator: it belongs to the module of a site for which nothing else
+was shown, and is nearly doubly stochastic, or is returned by that module while the site applies the identity.
 """
 
 from __future__ import annotations

@@ -1,0 +1,113 @@
+"""A model whose coefficients are shaken for a while: what still follows the operators then causes them.
+
+At initialisation the matrices of many sites are equal, symmetric, or independent of what will be learnt: then
+any of them may be taken for any other, for its transpose, or for a constant. Noise tells them apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from mhc_diag.sources.exposed.places import Place
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+LARGEST = 2**18
+"""Elements of the largest parameter that gets noise: coefficients are small, weights need not change."""
+MOST = 2**26
+"""Elements of all of them."""
+RELATIVE = 0.05
+ABSOLUTE = 0.02
+MIXING = 0.1
+
+
+@contextlib.contextmanager
+def shaken(model: nn.Module, seed: int) -> Iterator[None]:
+    """Other tensors in the place of small parameters and of matrices in buffers, and the old ones afterwards.
+
+    No tensor is written to. Signs stay as they are, for what must be positive.
+
+    Args:
+        model: a model that nobody else runs meanwhile.
+        seed: of the noise.
+    """
+    import torch
+
+    draw = torch.Generator().manual_seed(seed)
+    copies: dict[int, Tensor] = {}
+    changed: list[tuple[Any, str, Tensor]] = []
+    budget = MOST
+    try:
+        for module in model.modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue
+            for tensors in (module._parameters, module._buffers):
+                for name, tensor in tensors.items():
+                    if tensor is None or not _can_be_shaken(tensor, tensors is module._buffers):
+                        continue
+                    if id(tensor) not in copies:
+                        if tensor.numel() > budget:
+                            continue
+                        budget -= tensor.numel()
+                        copies[id(tensor)] = _noisy(tensor, draw)
+                    changed.append((tensors, name, tensor))
+        for tensors, name, tensor in changed:
+            tensors[name] = copies[id(tensor)]
+        yield
+    finally:
+        for tensors, name, tensor in changed:
+            tensors[name] = tensor
+
+
+def _can_be_shaken(tensor: Tensor, is_buffer: bool) -> bool:
+    import torch
+
+    plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.is_floating_point()
+    if not plain or tensor.is_meta or tensor.layout != torch.strided:
+        return False
+    if is_buffer:  # statistics and tables of positions stay; only what may be a matrix is shaken
+        return tensor.ndim >= 2 and 2 <= tensor.shape[-1] == tensor.shape[-2] <= 16
+    return tensor.numel() <= LARGEST
+
+
+def _noisy(tensor: Tensor, draw: torch.Generator) -> Tensor:
+    import torch
+
+    with torch.no_grad():
+        noise = torch.randn(tensor.shape, generator=draw).to(tensor.device, tensor.dtype)
+        same_sign = tensor * (1 + RELATIVE * noise.clamp(-4, 4))
+        made = torch.where(tensor == 0, ABSOLUTE * noise, same_sign)
+    if isinstance(tensor, torch.nn.Parameter):
+        return torch.nn.Parameter(made, requires_grad=tensor.requires_grad)
+    return made
+
+
+def mixer(model: nn.Module, seed: int) -> Callable[[Place, Tensor], None]:
+    """What writes noise into matrices as they come by, once into each block of memory.
+
+    Memory of parameters and buffers is never written to, and neither is memory that several rows share.
+
+    Args:
+        model: whose parameters and buffers are spared.
+        seed: of the noise.
+    """
+    import torch
+    from torch.multiprocessing.reductions import StorageWeakRef
+
+    draw = torch.Generator().manual_seed(seed)
+    spared = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
+    done: dict[int, StorageWeakRef] = {}
+
+    def mix(place: Place, tensor: Tensor) -> None:
+        number = tensor.untyped_storage()._cdata
+        if number in spared or number in done or 0 in tensor.stride():
+            return
+        done[number] = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+        noise = torch.randn(tensor.shape, generator=draw).to(tensor.device, tensor.dtype)
+        tensor.add_(MIXING * noise)
+
+    return mix
