@@ -1,8 +1,8 @@
 """The door through which every call of a model passes while it is watched.
 
 It stands where `Module.compile` puts its compiled code: in an attribute that Module leaves out of copies and
-of what it pickles. So a watched model is copied and saved as if nobody watched, and a call that is interrupted
-by any exception still closes what it opened.
+of what it pickles. So a watched model is copied and saved as if nobody watched, and a call that any exception
+interrupts still closes what it opened.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class Watch:
         if not len(self._history):
             raise MhcDiagError(
                 f"no forward pass of {self._name} was recorded, {self.forwards} were seen",
-                hint="watch the very object that is called, put it into training mode or give evaluation=True",
+                hint="watch the very object that is called, in training mode or with evaluation=True",
             )
         return self.history[-1]
 

@@ -132,7 +132,9 @@ class _Ear:
 
 
 def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[int | str, Any]:
-    return {**dict(enumerate(args)), **kwargs}
+    named: dict[int | str, Any] = dict(enumerate(args))
+    named.update(kwargs)
+    return named
 
 
 def _can_be_hooked(module: nn.Module) -> bool:

@@ -77,7 +77,7 @@ def picked(tensor: Tensor, form: Square, index: Tensor) -> Tensor:
     import torch
 
     lead = tensor.detach()
-    lead = lead.unflatten(-1, (form.n, form.n)) if form.flat else lead
+    lead = lead.reshape(*form.lead, form.n, form.n) if form.flat else lead
     if not form.lead:
         return lead[None].clone()
     return lead[torch.unravel_index(index, form.lead)]
