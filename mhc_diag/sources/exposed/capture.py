@@ -67,7 +67,7 @@ def capture(
     def heard(place: Place, run: int, tensor: Tensor) -> None:
         if tensor.is_floating_point():
             seen.dtypes.add(tensor.dtype)
-        form = square(tensor, _streams_now())
+        form = square(tensor) or square(tensor, _streams_now())
         if form is None or _is_batched(tensor):
             return
         with _unseen():
@@ -104,14 +104,14 @@ def _kept(place: Place, run: int, tensor: Tensor, form: Square) -> Event:
 
 
 def _streams_now() -> int:
-    """The number of streams where a probe that is under way has arrived; 0 where none is."""
+    """The number of streams that a probe under way has met; 0 where none is under way."""
     from torch.utils._python_dispatch import _get_current_dispatch_mode
 
     from mhc_diag.sources.probe.follow import Follow
 
     mode = _get_current_dispatch_mode()
     codes = mode.memory.codes if isinstance(mode, Follow) else ()
-    return codes[-1].streams if codes and codes[-1].streams > 1 else 0
+    return max((code.streams for code in codes), default=0)
 
 
 def _is_batched(tensor: Tensor) -> bool:

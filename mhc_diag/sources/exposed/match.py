@@ -86,7 +86,8 @@ def _variants(
     operators = stack.matrices[:, tokens.to(stack.matrices.device)]
     shown = event.rows[row[tokens]].to(operators.device)
     own = shown.dtype
-    coarser = [d for d in dtypes if torch.finfo(d).eps > torch.finfo(own).eps]
+    coarse = dict.fromkeys([*dtypes, torch.bfloat16, torch.float16])
+    coarser = [d for d in coarse if torch.finfo(d).eps > torch.finfo(own).eps]
     sizes = operators.abs().nan_to_num(0.0, 0.0).flatten(1).amax(dim=1).clamp(min=1.0).tolist()
     for cast in (None, *coarser):
         bound = max(TOLERANCE, 1.01 * unit_roundoff([*dtypes, own]) if cast is None else 0.0)
