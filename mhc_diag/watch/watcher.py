@@ -217,7 +217,7 @@ class Watch:
             self._take(probe(self._model, example))
 
     def _take(self, stack: MixingStack) -> None:
-        self._last_probe = max(1, self.forwards)
+        self._last_probe = self.forwards
         self._stack, self._matrices = stack, None
         self._history.add(self.forwards, stack.matrices, tapped=False)
 

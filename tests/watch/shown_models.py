@@ -97,7 +97,7 @@ class Site(nn.Module):
             case "scaled":
                 return shown[1] * 1.5
             case "unapplied":
-                return torch.eye(N).expand(B, S, N, N)
+                return torch.eye(N).expand(*x.shape[:2], N, N)
             case "dictionary":
                 return shown["comb"]
             case "dataclass":
@@ -107,7 +107,7 @@ class Site(nn.Module):
             case "sequence first":
                 return shown.transpose(0, 1)
             case "per sample":
-                return shown[:, None].expand(B, S, N, N)
+                return shown[:, None].expand(*x.shape[:2], N, N)
             case "parameter":
                 return self.mixing.mT
             case "buffer":
@@ -119,7 +119,7 @@ class Site(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         m = self.operator(x)
         m = m.mT if self.turned else m
-        self.applied = self.gain * m.detach().expand(B, S, N, N)
+        self.applied = self.gain * m.detach().expand(*x.shape[:2], N, N)
         mixed = self.apply_mixing(x, mixing=m.mT) if self.form == "argument" else m @ x
         return (mixed if self.gain == 1 else self.gain * mixed) + self.branch(x.mean(2))[..., None, :]
 
