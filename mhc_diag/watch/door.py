@@ -57,7 +57,7 @@ class Door:
         import torch
 
         call = self.model._call_impl if self.inner is None else self.inner
-        if torch.compiler.is_compiling() or not self.watchers or _is_probed():
+        if torch.compiler.is_compiling() or not self.watchers or is_probed():
             return call(*args, **kwargs)
         with ExitStack() as around:
             for watcher in self.watchers:
@@ -91,7 +91,7 @@ def probing() -> Iterator[None]:
         _probing -= 1
 
 
-def _is_probed() -> bool:
+def is_probed() -> bool:
     """Whether this call is part of a probe, one of ours or somebody else's."""
     from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 

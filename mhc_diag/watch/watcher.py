@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import MixingStack, Provenance, Report
-from mhc_diag.watch.door import Door, probing
+from mhc_diag.watch.door import Door, is_probed, probing
 from mhc_diag.watch.history import History
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Watch:
 
         assert self.taps is not None
         reading = Reading(self.taps, self._model, self._settings.tokens)
-        with listening(self._model, reading.heard, self.taps.places):
+        with listening(self._model, reading.heard, self.taps.places, deaf=is_probed):
             yield
         matrices = reading.matrices()
         if matrices is None:

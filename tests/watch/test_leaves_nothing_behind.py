@@ -102,7 +102,7 @@ def test_a_forward_pass_that_is_interrupted(form: str, failure: BaseException) -
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_two_watches_on_one_model_and_one_on_a_part(first: int) -> None:
+def test_two_watches_on_one_model(first: int) -> None:
     model = Shown("transposed").train()
     one, two = mhc_diag.watch(model, verify_every=1), mhc_diag.watch(model, every=2)
     for _ in range(4):
@@ -114,6 +114,25 @@ def test_two_watches_on_one_model_and_one_on_a_part(first: int) -> None:
     assert (one, two)[first].forwards == 4 and (one, two)[1 - first].forwards == 5
     (one, two)[1 - first].close()
     untouched(model)
+
+
+def test_a_watch_on_a_part_of_a_watched_model() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.head = Shown("transposed"), nn.Linear(11, 11)
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return self.head(self.first(tokens))
+
+    model = Two().train()
+    with mhc_diag.watch(model) as outer, mhc_diag.watch(model.first, verify_every=1) as inner:
+        for _ in range(4):
+            model(TOKENS)
+    assert outer.tapped and inner.tapped and inner.forwards == outer.forwards == 4
+    gains = [[row["mhc/forward_max"] for row in w.history] for w in (outer, inner)]
+    assert gains[0] == gains[1] and len(gains[0]) == 4
+    untouched(model.first)
 
 
 def test_a_probe_of_a_watched_model_is_not_recorded() -> None:
@@ -162,6 +181,7 @@ def test_a_recorded_forward_pass_does_not_wait_for_the_device(form: str) -> None
         torch.ones(1).item()
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch, of its own tracing
 def test_compiled_models_are_probed() -> None:
     model = Shown("transposed").train()
     compiled = torch.compile(model, backend="eager")

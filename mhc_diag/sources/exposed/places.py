@@ -56,7 +56,12 @@ Heard = Callable[[Place, int, "Tensor"], None]
 
 
 @contextlib.contextmanager
-def listening(model: nn.Module, heard: Heard, wanted: Collection[Place] | None = None) -> Iterator[None]:
+def listening(
+    model: nn.Module,
+    heard: Heard,
+    wanted: Collection[Place] | None = None,
+    deaf: Callable[[], bool] | None = None,
+) -> Iterator[None]:
     """Hear of every tensor that comes by while the context is open, or of those at wanted places.
 
     Args:
@@ -64,8 +69,9 @@ def listening(model: nn.Module, heard: Heard, wanted: Collection[Place] | None =
         heard: called with the place, how often its module or function ran before since the context was
             opened, and the tensor.
         wanted: places; all there are if None. Static places make no sound.
+        deaf: asked each time whether what runs is to be passed over, as if it did not run.
     """
-    ear = _Ear(model, heard, wanted)
+    ear = _Ear(model, heard, wanted, deaf)
     try:
         ear.open()
         yield
@@ -74,8 +80,14 @@ def listening(model: nn.Module, heard: Heard, wanted: Collection[Place] | None =
 
 
 class _Ear:
-    def __init__(self, model: nn.Module, heard: Heard, wanted: Collection[Place] | None) -> None:
-        self.model, self.heard = model, heard
+    def __init__(
+        self,
+        model: nn.Module,
+        heard: Heard,
+        wanted: Collection[Place] | None,
+        deaf: Callable[[], bool] | None,
+    ) -> None:
+        self.model, self.heard, self.deaf = model, heard, deaf
         self.runs: Counter[tuple[str, Kind, str]] = Counter()
         self.places: dict[tuple[str, Kind, str], list[Place]] | None = None
         if wanted is not None:
@@ -119,6 +131,8 @@ class _Ear:
             self.wrapped.append((attributes, name, original, ours))
 
     def _hear(self, call: tuple[str, Kind, str], value: Any) -> None:
+        if self.deaf is not None and self.deaf():
+            return
         run = self.runs[call]
         self.runs[call] = run + 1
         if self.places is None:
