@@ -49,6 +49,7 @@ bench: $(VENV)/.installed-test  ## time the hot paths against what else there is
 	$(BIN)/python benchmarks/dial.py
 	$(BIN)/python benchmarks/triangle.py
 	$(BIN)/python benchmarks/probe.py
+	$(BIN)/python benchmarks/watch.py
 
 bench-smoke: $(VENV)/.installed-test  ## the same in tiny sizes, to see that it still runs and agrees
 	$(BIN)/python benchmarks/startup.py --rounds 1
@@ -57,6 +58,7 @@ bench-smoke: $(VENV)/.installed-test  ## the same in tiny sizes, to see that it 
 	$(BIN)/python benchmarks/dial.py --smoke
 	$(BIN)/python benchmarks/triangle.py --smoke
 	$(BIN)/python benchmarks/probe.py --smoke
+	$(BIN)/python benchmarks/watch.py --smoke
 
 clean:  ## remove what make made: .venv, out and caches
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

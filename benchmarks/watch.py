@@ -1,9 +1,9 @@
 """A training step of a model with four streams, watched at every step, beside the same step unwatched.
 
-A step is forward, backward and AdamW. Copies of one model take turns in one process, in a random order; medians
-of the rounds, in CPU seconds of all threads. The watch by taps records every forward pass and forms the
-composite gains; its numbers must be those of a probe of the same input, or nothing is printed. Without taps
-the model is probed on every 100th forward pass: the step with a probe is timed, and spread over 100.
+A step is forward, backward and AdamW. Copies of one model take turns in one process, in a random order;
+medians of the rounds, in CPU seconds of all threads. The watch by taps records every forward pass and forms
+the composite gains; its numbers must be those of a probe of the same input, or nothing is printed. Without
+taps the model is probed on every 100th forward pass: the step with a probe is timed, and spread over 100.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PROBE_EVERY = 100
 
 
 class Mixing(nn.Module):
-    """Sinkhorn mixing of every token, [B, S, n, C] to the branch's input, post and M: as DeepSeek-V4 does it."""
+    """Sinkhorn mixing of every token: [B, S, n, C] to the branch's input, post and M."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

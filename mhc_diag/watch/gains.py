@@ -23,7 +23,7 @@ NAMES = (
 """Worst over depth of the largest and of the mean over tokens: composites, then single sites."""
 
 
-def log10_gains(matrices: Tensor) -> Tensor:
+def log10_gains(matrices: Tensor, weights: Tensor | None = None) -> Tensor:
     """Log10 of the gains that `NAMES` lists, and the number of tokens with an entry that is not finite.
 
     Formula: forward, max_i abs(sum_j A_ij) of the prefixes A = M_l ... M_0; backward, max_j abs(sum_i A_ij)
@@ -31,6 +31,7 @@ def log10_gains(matrices: Tensor) -> Tensor:
 
     Args:
         matrices: (L, T, n, n), out x in.
+        weights: (T), 1 for a token that counts and 0 for a repetition of one that does; all count if None.
 
     Returns:
         (len(NAMES) + 1), float64 where the device has it.
@@ -45,13 +46,15 @@ def log10_gains(matrices: Tensor) -> Tensor:
     with torch.no_grad():
         finite = torch.isfinite(matrices).flatten(2).all(dim=2).all(dim=0)
         m = matrices.to(torch.float32 if matrices.device.type == "mps" else torch.float64)
+        everyone = weights is None or len(weights) != m.shape[1]
+        count = m.new_ones(m.shape[1]) if everyone or weights is None else weights.to(m)
         numbers = []
         for axis, products in ((-1, _products(m)), (-2, _products(m, suffixes=True))):
             gains = _log10(products[0], axis) + products[1]
-            mean = (torch.logsumexp(gains * math.log(10), dim=1) / math.log(10)) - math.log10(m.shape[1])
-            numbers += [gains.amax(), mean.amax()]
+            total = torch.logsumexp(gains * math.log(10) + count.log(), dim=1) / math.log(10)
+            numbers += [gains.amax(), (total - count.sum().log10()).amax()]
         numbers += [_log10(m, axis).amax() for axis in (-1, -2)]
-        return torch.stack([*numbers, (~finite).sum().to(m.dtype)])
+        return torch.stack([*numbers, ((~finite) * count).sum()])
 
 
 def _log10(matrices: Tensor, axis: int) -> Tensor:

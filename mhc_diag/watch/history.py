@@ -20,15 +20,16 @@ class History:
     def __len__(self) -> int:
         return len(self._rows) + len(self._pending)
 
-    def add(self, forward: int, matrices: Tensor, *, tapped: bool) -> None:
+    def add(self, forward: int, matrices: Tensor, weights: Tensor | None = None, *, tapped: bool) -> None:
         """Add a forward pass, without waiting for the device.
 
         Args:
             forward: its number.
             matrices: (L, T, n, n).
+            weights: (T) of the tokens, if they do not all count.
             tapped: whether they were read off taps.
         """
-        self._pending.append((forward, log10_gains(matrices), tapped))
+        self._pending.append((forward, log10_gains(matrices, weights), tapped))
 
     def rows(self) -> list[dict[str, float]]:
         """All rows, earliest first, each a dictionary of its own."""

@@ -49,6 +49,7 @@ class Watch:
         self._history = History()
         self._stack: MixingStack | None = None
         self._matrices: Tensor | None = None
+        self._weights: Tensor | None = None
         self._recorded = 0
         self._latest = 0
         self._last_probe = 0
@@ -128,7 +129,10 @@ class Watch:
         assert self._stack is not None  # recorded together with the history
         if self._matrices is None:
             return self._stack
-        return replace(self._stack, matrices=self._matrices, provenance=self._read_off())
+        matrices = self._matrices
+        if self._weights is not None and len(self._weights) == matrices.shape[1]:
+            matrices = matrices[:, self._weights > 0]
+        return replace(self._stack, matrices=matrices, provenance=self._read_off(int(matrices.shape[1])))
 
     @contextlib.contextmanager
     def around(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
@@ -149,18 +153,20 @@ class Watch:
         try:
             self._look(args, kwargs)
             if self.tapped:
-                yield from self._read()
+                yield from self._read(args, kwargs)
             else:
                 yield
         finally:
             self._running = False
 
-    def _read(self) -> Iterator[None]:
+    def _read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
         from mhc_diag.sources.exposed.places import listening
         from mhc_diag.sources.taps.tap import Reading
 
         assert self.taps is not None
-        reading = Reading(self.taps, self._model, self._settings.tokens)
+        mask = self.taps.mask
+        kept = None if mask is None else mask.kept(self._model, args, kwargs)
+        reading = Reading(self.taps, self._model, self._settings.tokens, kept)
         with listening(self._model, reading.heard, self.taps.places, deaf=is_probed):
             yield
         matrices = reading.matrices()
@@ -170,8 +176,8 @@ class Watch:
                 "it went another way than the one that the taps were found on; it is probed from now on"
             )
             return
-        self._matrices, self._latest = matrices, self.forwards
-        self._history.add(self.forwards, matrices, tapped=True)
+        self._matrices, self._weights, self._latest = matrices, reading.weights, self.forwards
+        self._history.add(self.forwards, matrices, reading.weights, tapped=True)
         self._recorded += 1
 
     def _look(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -240,8 +246,8 @@ class Watch:
         self.notes = (*self.notes, note)
         warnings.warn(note, RuntimeWarning, stacklevel=2)
 
-    def _read_off(self) -> Provenance:
-        assert self._stack is not None and self._matrices is not None
+    def _read_off(self, tokens: int) -> Provenance:
+        assert self._stack is not None
         recorded, deviation = self._verified
         compared = (
             f"the taps were last compared with a probe after {recorded} of {self._recorded} records: "
@@ -250,7 +256,8 @@ class Watch:
         return replace(
             self._stack.provenance,
             how=HOW,
-            token_shape=(int(self._matrices.shape[1]),),
+            token_shape=(tokens,),
+            token_numbers=(),
             certificates=None,
             settings={**self._stack.provenance.settings, "forward pass": self._latest},
             notes=(*self._stack.provenance.notes, compared, *self.notes),

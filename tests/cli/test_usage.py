@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import stat
 from collections.abc import Callable
@@ -138,7 +139,7 @@ def test_an_internal_error_asks_to_be_reported(
     def broken(*_: object, **__: object) -> None:
         raise KeyError("two\nlines")
 
-    monkeypatch.setattr("mhc_diag.analyse.analyse", broken)
+    monkeypatch.setattr(importlib.import_module("mhc_diag.analyse"), "analyse", broken)
     assert (
         run("scan", HC, "--report", "json=out.json").refused()
         == r"error: internal error: KeyError: 'two\nlines'"

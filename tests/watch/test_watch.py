@@ -87,6 +87,30 @@ def test_the_input_may_change_its_shape(form: str) -> None:
     np.testing.assert_allclose(told(w), trainer.expected(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["transposed", "sequence first", "per sample", "scaled"])
+def test_padding_is_left_out(form: str) -> None:
+    class Masked(Shown):
+        def forward(self, tokens: Tensor, *, attention_mask: Tensor) -> Tensor:
+            return super().forward(tokens)
+
+    model = Masked(form).eval()
+    for (
+        site
+    ) in model.sites:  # so that tokens differ, and rows and columns are not normalised as well as can be
+        site.maker.weights.weight.data *= 12
+    mask = torch.tensor([[1, 1, 0], [0, 0, 1]])
+    with mhc_diag.watch(model, evaluation=True, probe_every=1) as w:
+        for _ in range(3):
+            model.sites[0].maker.weights.bias.data.add_(3 * torch.randn(16))
+            model(TOKENS, attention_mask=mask)
+    matrices = model.applied.flatten(1, 2).double().numpy()
+    expected = by_hand(matrices[:, [0, 1, 5]])
+    assert list(w.gains().values()) == pytest.approx([expected[name] for name in GAINS], rel=1e-5)
+    whole = by_hand(matrices)
+    assert max(abs(whole[f"{d}_mean"] / expected[f"{d}_mean"] - 1) for d in ("forward", "backward")) > 1e-4
+    assert w.report().tokens == 3
+
+
 def test_without_taps_the_model_is_probed_now_and_then() -> None:
     trainer = Trainer(Shown("scaled", gain=1.0))
     trainer.model.eval()  # so that what is probed is what trains: no dropout

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+Alter = Callable[[], "Callable[[Tensor], None]"]
+
 ROWS = 64
 """Matrices kept of one tensor, evenly spread."""
 
@@ -45,14 +47,17 @@ class Seen:
 def capture(
     model: nn.Module,
     wanted: Collection[Place] | None = None,
-    alter: Callable[[Place, Tensor], None] | None = None,
+    alter: Alter | None = None,
 ) -> Iterator[Seen]:
     """Keep what comes by while the context is open; the tensors that modules hold are looked at in the end.
+
+    Of several forward passes of the model, as a probe may need, the last one counts.
 
     Args:
         model: whose modules.
         wanted: places; all there are if None.
-        alter: called with each tensor at a wanted place before it is kept, to write into it.
+        alter: called with each tensor at a wanted place before it is kept, to write into it; a fresh one is
+            made for every forward pass.
 
     Example:
         >>> import torch
@@ -63,6 +68,12 @@ def capture(
         [('argument 0', (6, 4, 4)), ('output', (6, 4, 4))]
     """
     seen = Seen()
+    write = None if alter is None else alter()
+
+    def begun() -> None:
+        nonlocal write
+        seen.events.clear()
+        write = None if alter is None else alter()
 
     def heard(place: Place, run: int, tensor: Tensor) -> None:
         if tensor.is_floating_point():
@@ -71,11 +82,11 @@ def capture(
         if form is None or _is_batched(tensor):
             return
         with _unseen():
-            if alter is not None:
-                alter(place, tensor)
+            if write is not None:
+                write(tensor)
             seen.events.append(_kept(place, run, tensor, form))
 
-    with listening(model, heard, wanted):
+    with listening(model, heard, wanted, begun=begun):
         yield seen
         for place, tensor in held(model):
             if wanted is None or place in wanted:

@@ -49,7 +49,8 @@ def compare(event: Event, stack: MixingStack, dtypes: Iterable[torch.dtype]) -> 
         One match for each site: the best there is over all orders, types and both orientations.
     """
     shape = stack.provenance.token_shape
-    if event.form.n != stack.streams or stack.matrices.shape[1] != math.prod(shape):
+    held = len(stack.provenance.token_numbers) or math.prod(shape)
+    if event.form.n != stack.streams or stack.matrices.shape[1] != held:
         return None
     found: list[list[Match]] = [
         _sites(order, cast, values, operators, tolerances)
@@ -78,10 +79,11 @@ def _variants(
     """What came by, as it was and rounded, beside the operators of the same tokens."""
     import torch
 
-    every = torch.arange(stack.matrices.shape[1], device=event.rows.device)
+    total, numbers = math.prod(stack.provenance.token_shape), stack.provenance.token_numbers
+    every = torch.tensor(numbers or range(total), device=event.rows.device)
     kept = torch.full((event.form.count,), -1, device=event.rows.device)
     kept[event.index] = torch.arange(len(event.index), device=event.rows.device)
-    row = kept[rows_of_tokens(event.form, order, every, len(every))]
+    row = kept[rows_of_tokens(event.form, order, every, total)]
     tokens = (row >= 0).nonzero().flatten()
     operators = stack.matrices[:, tokens.to(stack.matrices.device)]
     shown = event.rows[row[tokens]].to(operators.device)

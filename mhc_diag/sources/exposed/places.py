@@ -60,18 +60,21 @@ def listening(
     model: nn.Module,
     heard: Heard,
     wanted: Collection[Place] | None = None,
+    *,
+    begun: Callable[[], None] | None = None,
     deaf: Callable[[], bool] | None = None,
 ) -> Iterator[None]:
     """Hear of every tensor that comes by while the context is open, or of those at wanted places.
 
     Args:
         model: whose modules.
-        heard: called with the place, how often its module or function ran before since the context was
-            opened, and the tensor.
+        heard: called with the place, how often its module or function ran before in this forward pass of the
+            model, and the tensor.
         wanted: places; all there are if None. Static places make no sound.
+        begun: called when a forward pass of the model begins.
         deaf: asked each time whether what runs is to be passed over, as if it did not run.
     """
-    ear = _Ear(model, heard, wanted, deaf)
+    ear = _Ear(model, heard, wanted, begun, deaf)
     try:
         ear.open()
         yield
@@ -85,9 +88,10 @@ class _Ear:
         model: nn.Module,
         heard: Heard,
         wanted: Collection[Place] | None,
+        begun: Callable[[], None] | None,
         deaf: Callable[[], bool] | None,
     ) -> None:
-        self.model, self.heard, self.deaf = model, heard, deaf
+        self.model, self.heard, self.begun, self.deaf = model, heard, begun, deaf
         self.runs: Counter[tuple[str, Kind, str]] = Counter()
         self.places: dict[tuple[str, Kind, str], list[Place]] | None = None
         if wanted is not None:
@@ -98,6 +102,8 @@ class _Ear:
         self.wrapped: list[tuple[dict[str, Any], str, Any, Any]] = []
 
     def open(self) -> None:
+        if _can_be_hooked(self.model):
+            self.handles.append(self.model.register_forward_pre_hook(lambda _module, _args: self._begin()))
         if self.places is None:
             for path, module in self.model.named_modules():
                 if _can_be_hooked(module):
@@ -129,6 +135,12 @@ class _Ear:
             ours = _spied(original, lambda out: self._hear(call, out))
             attributes[name] = ours
             self.wrapped.append((attributes, name, original, ours))
+
+    def _begin(self) -> None:
+        if self.deaf is None or not self.deaf():
+            self.runs.clear()
+            if self.begun is not None:
+                self.begun()
 
     def _hear(self, call: tuple[str, Kind, str], value: Any) -> None:
         if self.deaf is not None and self.deaf():

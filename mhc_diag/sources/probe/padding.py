@@ -42,7 +42,7 @@ def without_padding(stack: MixingStack, model: nn.Module, call: Arguments) -> Mi
 
 
 def _real_tokens(model: nn.Module, call: Arguments, token_shape: Sequence[int]) -> tuple[str, Tensor] | None:
-    for name, value in _named(model, call):
+    for name, value in named_arguments(model, call):
         if name not in KEEPS + PADS or not isinstance(value, Tensor) or value.is_floating_point():
             continue
         shape = tuple(value.shape)
@@ -56,7 +56,8 @@ def _real_tokens(model: nn.Module, call: Arguments, token_shape: Sequence[int]) 
     return None
 
 
-def _named(model: nn.Module, call: Arguments) -> Iterator[tuple[str, Any]]:
+def named_arguments(model: nn.Module, call: Arguments) -> Iterator[tuple[str, Any]]:
+    """The arguments of a forward pass with their names, positional ones first."""
     args, kwargs = call
     try:
         parameters = list(inspect.signature(model.forward).parameters.values())

@@ -16,6 +16,7 @@ from mhc_diag.sources.exposed.match import Match, compare
 from mhc_diag.sources.exposed.places import Place
 from mhc_diag.sources.taps.compiled import compiled_modules
 from mhc_diag.sources.taps.disturb import mixer, shaken
+from mhc_diag.sources.taps.mask import mask_of
 from mhc_diag.sources.taps.tap import Tap, Taps, runs_of
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def discover(model: nn.Module, example: Any) -> tuple[MixingStack, Taps]:
             found.append(tap)
     runs = runs_of((t.place for t in found), (e.place for e in seen.events))
     dtypes = frozenset(seen.dtypes)
-    taps = Taps(stack.sites, stack.streams, tuple(found), tuple(missing), runs, dtypes)
+    mask = mask_of(model, example, stack.provenance.token_shape)
+    taps = Taps(stack.sites, stack.streams, tuple(found), tuple(missing), runs, dtypes, mask)
     return told(stack, seen), taps
 
 
@@ -103,7 +105,7 @@ def _shaken(
     from mhc_diag.sources.probe import probe
 
     try:
-        with shaken(model, SEED), capture(model, places, mixer(model, SEED + 1)) as seen:
+        with shaken(model, SEED), capture(model, places, lambda: mixer(model, SEED + 1)) as seen:
             again = probe(model, example)
     except MhcDiagError as e:
         return None, f"with noise on its coefficients the model could not be measured: {e}"

@@ -10,8 +10,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from mhc_diag.sources.exposed.places import Place
-
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -86,8 +84,8 @@ def _noisy(tensor: Tensor, draw: torch.Generator) -> Tensor:
     return made
 
 
-def mixer(model: nn.Module, seed: int) -> Callable[[Place, Tensor], None]:
-    """What writes noise into matrices as they come by, once into each block of memory.
+def mixer(model: nn.Module, seed: int) -> Callable[[Tensor], None]:
+    """What writes noise into the matrices of a forward pass as they come by, once into each block of memory.
 
     Memory of parameters and buffers is never written to, and neither is memory that several rows share.
 
@@ -102,7 +100,7 @@ def mixer(model: nn.Module, seed: int) -> Callable[[Place, Tensor], None]:
     spared = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
     done: dict[int, StorageWeakRef] = {}
 
-    def mix(place: Place, tensor: Tensor) -> None:
+    def mix(tensor: Tensor) -> None:
         number = tensor.untyped_storage()._cdata
         if number in spared or number in done or 0 in tensor.stride():
             return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mhc_diag.records import Site, Skipped
 from mhc_diag.sources.exposed.places import Place
 from mhc_diag.sources.exposed.squares import Order, Square, picked, rows_of_tokens, square
+from mhc_diag.sources.taps.mask import Mask
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +46,8 @@ class Taps:
     """How often each place came by in the forward pass that was measured."""
     dtypes: frozenset[torch.dtype] = frozenset()
     """Floating types that the model computed in."""
+    mask: Mask | None = None
+    """The argument that tells which tokens are padding, if there is one."""
 
     @property
     def complete(self) -> bool:
@@ -67,10 +70,12 @@ class Reading:
         taps: a complete set.
         model: whose taps.
         limit: how many tokens to keep, evenly spread.
+        kept: (T) which tokens are no padding, if that is known.
     """
 
-    def __init__(self, taps: Taps, model: nn.Module, limit: int) -> None:
-        self._taps, self._limit = taps, limit
+    def __init__(self, taps: Taps, model: nn.Module, limit: int, kept: Tensor | None = None) -> None:
+        self._taps, self._limit, self._kept = taps, limit, kept
+        self._weights: Tensor | None = None
         self._runs: Counter[Place] = Counter()
         self._wanted = {(tap.place, tap.run): tap for tap in taps.found}
         self._rows: dict[tuple[Place, int], Shown] = {}
@@ -93,12 +98,17 @@ class Reading:
         if form is None:
             return
         with torch.no_grad():
-            index = _tokens(form.count, self._limit, tensor.device)
+            index = self._tokens(form.count, tensor.device)
             if order in {"tokens", "reversed"}:
                 index = rows_of_tokens(form, order, index, form.count)
             else:  # a matrix for several tokens: which tokens is known when all taps have been seen
                 index = torch.arange(form.count, device=tensor.device)
             self._rows[place, run] = picked(tensor, form, index), form
+
+    @property
+    def weights(self) -> Tensor | None:
+        """(K): 1 for a token that counts and 0 for one that does not; None where all count."""
+        return self._weights
 
     def matrices(self) -> Tensor | None:
         """Operators (L, K, n, n); None where the forward pass went another way than the one measured."""
@@ -113,7 +123,10 @@ class Reading:
         }
         if len(totals) > 1 or any((t.place, t.run) not in self._rows for t in self._taps.found):
             return None
-        total = totals.pop() if totals else max(form.count for _, form in self._rows.values())
+        of_samples = max(form.count for _, form in self._rows.values())
+        if self._kept is not None and self._kept.numel() % of_samples == 0:
+            of_samples = self._kept.numel()
+        total = totals.pop() if totals else of_samples
         with torch.no_grad():
             last = self._rows[self._taps.found[-1].place, self._taps.found[-1].run][0].device
             made = [self._of_tokens(tap, total).to(last, non_blocking=True) for tap in self._taps.found]
@@ -123,18 +136,28 @@ class Reading:
     def _of_tokens(self, tap: Tap, total: int) -> Tensor:
         rows, form = self._rows[tap.place, tap.run]
         if tap.order in {"first", "last"}:
-            rows = rows[rows_of_tokens(form, tap.order, _tokens(total, self._limit, rows.device), total)]
+            rows = rows[rows_of_tokens(form, tap.order, self._tokens(total, rows.device), total)]
         rows = rows if tap.cast is None else rows.to(tap.cast)
         rows = rows.to(_wide(rows.dtype))
         return rows.mT if tap.transposed else rows
 
+    def _tokens(self, total: int, device: torch.device) -> Tensor:
+        """Numbers of tokens, evenly spread over those that are no padding, made on the device.
 
-def _tokens(total: int, limit: int, device: torch.device) -> Tensor:
-    """Numbers of at most `limit` tokens, evenly spread, made on the device."""
-    import torch
+        How many are no padding is known to the device only: if they are fewer than wanted, the last of them
+        stands for the rest, with no weight.
+        """
+        import torch
 
-    take = min(total, limit)
-    return torch.arange(take, device=device) * total // take
+        take = min(total, self._limit)
+        steps = torch.arange(take, device=device)
+        if self._kept is None or self._kept.numel() != total:
+            return steps * total // take
+        kept = self._kept.to(device, non_blocking=True)
+        real = kept.sum()
+        number = torch.where(real > take, steps * real // take, torch.minimum(steps, real - 1).clamp(min=0))
+        self._weights = (steps < real).to(torch.float32)
+        return torch.argsort(~kept, stable=True)[number]
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
