@@ -53,6 +53,15 @@ def test_the_bound_is_of_use(dtype: torch.dtype) -> None:
     assert float(made.bound.amax()) < 8 * torch.finfo(dtype).eps * float(m.abs().amax())
 
 
+def test_what_rounding_swallows_is_in_the_bound() -> None:
+    x, f, m = drawn(0, 4, 1.0, torch.bfloat16)
+    m = torch.eye(4).double().expand(T, 4, 4) * (1 - 1e-5)
+    y = (x @ m.mT).to(torch.bfloat16)
+    assert torch.equal(y.double(), x)  # nothing is left of the difference, and no residual shows it
+    made = fit(x, f[..., :0], y, torch.finfo(torch.bfloat16))
+    assert bool(((made.matrix - m).abs() <= made.bound).all())
+
+
 def test_copies_of_a_stream_have_no_bound() -> None:
     x, f, m = drawn(0, 4, 0.0, torch.float32)
     made = fit(x, f, x @ m.mT, torch.finfo(torch.float32))

@@ -73,6 +73,14 @@ def fused(x: Tensor, f: Tensor, w: Tensor, p: Tensor, strength: float) -> tuple[
     return torch.from_numpy(y).to(x.dtype), torch.from_numpy(y.mean(2)).to(x.dtype)
 
 
+@operation("fused_in_place", ["x", "f"])
+def fused_in_place(x: Tensor, f: Tensor, w: Tensor) -> None:
+    """Writes the streams over the streams and the next branch's input over the branch."""
+    y, read = fused(x, f, w, torch.ones(x.shape[-2]), 1.0)
+    x.copy_(y)
+    f.copy_(read)
+
+
 @operation("norm")
 def norm(x: Tensor) -> Tensor:
     y = array(x)
@@ -262,6 +270,21 @@ def test_coefficients_that_depend_a_little_on_the_streams(strength: float, dtype
     for seed in range(4):
         found = sites_within_their_certificates(Fused(4, dtype, seed, strength=strength, depth=4))
         assert found == 4 or strength
+
+
+def test_a_kernel_that_overwrites_what_it_was_given() -> None:
+    class Overwriting(Fused):
+        def forward(self, tokens: Tensor) -> Tensor:
+            self.applied = []
+            x = self.embed(tokens).unsqueeze(2).repeat(1, 1, self.n, 1) + self.shift
+            read = x.mean(2)
+            for branch, w in zip(self.branches, self.weights, strict=True):
+                before, read = x.float().numpy().tobytes(), branch(read)
+                fused_in_place(x, read, w)
+                self.applied.append(torch.from_numpy(KEPT[before]).flatten(0, 1).float())
+            return x.sum(2)
+
+    assert sites_within_their_certificates(Overwriting(4, torch.float32, 0, apart=True, depth=4)) == 4
 
 
 def test_streams_that_are_copies_say_what_would_help() -> None:
