@@ -46,6 +46,8 @@ class Enter:
     parent: Code | None = None
     reason: str = ""
     axis: int = -1
+    signal: Signal | None = None
+    """What the layer was given: if it holds several streams and the output has its shape, they stay streams."""
 
 
 Outcome = Cut | Pass | Restart | Enter

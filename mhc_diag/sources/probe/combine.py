@@ -36,7 +36,13 @@ def multiply(call: Call, left: Any, right: Any) -> Outcome:
 
 def layer(signal: Signal, reason: str, axis: int = -1) -> Outcome:
     """A layer over channels is where a branch begins, or where an input is embedded: then a path begins."""
-    return Enter(signal.code, reason, axis) if signal.code.before_sites else Cut(reason)
+    return Enter(signal.code, reason, axis, signal) if signal.code.before_sites else Cut(reason)
+
+
+def expanded(call: Call, signal: Signal) -> Outcome:
+    """A signal of which parts may be copies of one another, told apart from here on."""
+    told_apart = call.memory.expand(signal)
+    return Cut(call.memory.crowded(signal)) if told_apart is None else Pass(told_apart)
 
 
 def common_shape(*values: Any) -> Sequence[int]:

@@ -7,7 +7,7 @@ need no rule at all: what shares memory shares its shadow.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -251,8 +251,22 @@ class Memory:
         code = self._new(Code(labels.space, labels.streams, signal.code, path=path, broken=reason))
         self.write(tensor, Signal(encode(labels).view(signal.label.shape), signal.label, code))
 
-    def expand(self, signal: Signal) -> Signal:
-        """Give the copies of a single stream a code each, so that they are told apart from here on."""
+    def holds_streams(self, signal: Signal, shape: Sequence[int]) -> bool:
+        """Whether a signal of this shape holds streams that were told apart, or parts of them."""
+        several = signal.label.numel() > signal.code.space.tokens * signal.code.space.channels
+        return signal.code.streams > 1 and several and tuple(signal.label.shape) == tuple(shape)
+
+    def crowded(self, signal: Signal) -> str:
+        """Why the copies of a stream cannot be told apart."""
+        space = signal.code.space
+        copies = signal.label.numel() // (space.tokens * space.channels)
+        return f"{space.channels} channels are too few to tell {copies} streams apart twice"
+
+    def expand(self, signal: Signal) -> Signal | None:
+        """Give the copies of a single stream a code each, so that they are told apart from here on.
+
+        None where there are too few channels for that.
+        """
         space = signal.code.space
         copies = signal.label.numel() // max(1, space.tokens * space.channels)
         few = signal.code.streams == space.streams
@@ -262,7 +276,7 @@ class Memory:
         tangent = _flat(signal.tangent)
         made = self._next(tangent, labels, signal.code, "", "", False)
         if made is None:
-            return signal
+            return None if labels.streams else signal
         return Signal(made[0].view(signal.label.shape), labels.flat.view(signal.label.shape), made[1])
 
     def _next(

@@ -54,6 +54,13 @@ class Recipe:
         return not traps and not self.early and self.channels >= 2 * self.streams
 
 
+    @property
+    def ambiguous(self) -> bool:
+        """Whether what comes after a norm may as well be a branch, because what was before it is added again."""
+        steps = [step for block in self.blocks for step in block.steps if step in TRAPS]
+        return "long skip" in steps and len({*steps}) > 1
+
+
 @dataclass
 class Point:
     """The streams at one point of the forward pass, and from where their tokens and channels came."""
@@ -84,6 +91,12 @@ class Tape:
         value = self.values[self.at]
         self.at += 1
         return value.double() if value.is_floating_point() else value
+
+    def by_token(self, matrix: Tensor) -> Tensor:
+        """[B,S,n,n] as (T, n, n), each token in the place that it had at the entry."""
+        placed = torch.empty_like(matrix.flatten(0, 1))
+        placed[self.origin[..., 0].flatten() // self.origin.shape[2]] = matrix.flatten(0, 1)
+        return placed.detach()
 
     def pass_by(self, block: int, y: Tensor, *, trap: bool = False, expanded: bool = False) -> Tensor:
         if self.change is not None and self.change[0] == len(self.points):
@@ -148,7 +161,7 @@ class Part(nn.Module):
         f = self.freeze(BRANCHES[self.recipe.branch](self, y))
         y = INJECTIONS[self.recipe.injection](self, y, f, there)
         if self.tape is not None:
-            self.tape.truth[self.number] = truth
+            self.tape.truth[self.number] = None if truth is None else self.tape.by_token(truth)
             y = self.tape.pass_by(self.number + 1, y)
         return y
 

@@ -47,11 +47,6 @@ def _by_channel(part: Any, y: Tensor) -> Tensor:
     return y.gather(2, index.expand(y.shape))
 
 
-def _dropout(part: Any, y: Tensor) -> Tensor:
-    torch.manual_seed(0)
-    return F.dropout(y, 0.5, training=True)
-
-
 def _kronecker(part: Any, y: Tensor) -> Tensor:
     channels = torch.eye(part.channels, dtype=y.dtype)
     return (y.flatten(2) @ torch.kron(part.static, channels).T).view(y.shape)
@@ -127,7 +122,6 @@ _UNPROVEN: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "gate of even channels": _gate(lambda p, c: c % 2 == 0),
     "gate of half the channels": _gate(lambda p, c: 2 * c < p.channels),
     "stream by channel": _by_channel,
-    "dropout": _dropout,
     "channels where": lambda p, y: torch.where(torch.arange(p.channels) > 0, y, -y),
     "channels masked": lambda p, y: y.masked_fill(torch.arange(p.channels) % p.n == 0, 0.0),
     "channels of one stream flipped": _one_stream(lambda x: x.flip(-1)),
