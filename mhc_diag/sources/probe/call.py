@@ -19,6 +19,8 @@ class Cut:
     stage: int = 0
     blank: bool = False
     """Set where nothing of the streams is left in the output either."""
+    lost: bool = False
+    """Set where the output is linear in the streams but cannot be followed: it is no branch of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Enter:
     reason: str = ""
     axis: int = -1
     signal: Signal | None = None
-    """What the layer was given: if it holds several streams and the output has its shape, they stay streams."""
+    """What the layer was given: several streams stay streams where the output has the same shape."""
 
 
 Outcome = Cut | Pass | Restart | Enter

@@ -64,6 +64,8 @@ def add_signals(
     site = call.is_branch(other, signal.code)
     if call.depends(other) and not site:
         return Cut("sum of branches")
+    if call.memory.lost(other):
+        return Cut("added to streams that could not be followed", lost=True)
     if not signal.complete and site:
         return Cut("a branch added to what holds streams and other things")
     return Pass(broadcast(signal, shape), site=site)
@@ -74,7 +76,7 @@ def _sum_of_signals(one: Signal, two: Signal, shape: Sequence[int]) -> Outcome:
     if one.code is two.code:
         one, two = broadcast(one, shape), broadcast(two, shape)
         if not torch.equal(one.label, two.label):
-            return Cut("sum of different channels or tokens")
+            return Cut("sum of different channels or tokens", lost=True)
         return Pass(Signal(one.tangent + two.tangent, one.label, one.code, one.complete and two.complete))
     if one.code.space is not two.code.space:
         if one.code.parent is None and two.code.parent is None:

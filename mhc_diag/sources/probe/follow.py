@@ -112,7 +112,9 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return out
         copy = out.contiguous()
         if told_apart is None:
-            self.ends[f"{self.modules[-1] if self.modules else 'the model'}: {self.memory.crowded(signal)}"] += 1
+            self.ends[
+                f"{self.modules[-1] if self.modules else 'the model'}: {self.memory.crowded(signal)}"
+            ] += 1
         self.memory.write(copy, told_apart)
         self.memory.trace(copy, self.memory.made_of([out]))
         self.lineage.produced(copy, self.lineage.producer(out))
@@ -144,6 +146,8 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.memory.write(tensor, None, stage=2)
         elif isinstance(outcome, Cut):
             self.memory.write(tensor, None, stage=outcome.stage, blank=outcome.blank)
+            if outcome.lost:
+                self.memory.lose(tensor)
             if known:
                 self.ends[f"{path or 'the model'}: {outcome.reason} ({name})"] += 1
         else:

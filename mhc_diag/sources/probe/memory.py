@@ -57,6 +57,7 @@ class _Entry:
     shadow: Shadow | None = None
     stage: int = 0
     made_of: int = 0
+    lost: bool = False
 
 
 class Memory:
@@ -90,6 +91,17 @@ class Memory:
         """See the class."""
         entry = self._entries.get(tensor)
         return 0 if entry is None else entry.stage
+
+    def lost(self, value: object) -> bool:
+        """Whether a tensor is a part of the streams that could not be followed, and so no branch of them."""
+        entry = self._entries.get(value) if isinstance(value, Tensor) else None
+        return entry is not None and entry.lost
+
+    def lose(self, tensor: Tensor) -> None:
+        """Note that a tensor is linear in the streams and could not be followed."""
+        entry = self._entries.get(tensor)
+        if entry is not None:
+            entry.lost = True
 
     def made_of(self, tensors: Iterable[Tensor]) -> int:
         """Which codes tensors were computed from, as a set of bits by their numbers."""
@@ -140,6 +152,7 @@ class Memory:
         entry.stage = stage
         old = entry.shadow
         whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+        entry.lost = entry.lost and not whole
         if whole or old is None:
             if signal is None:
                 entry.shadow = None

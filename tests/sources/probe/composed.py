@@ -50,13 +50,14 @@ class Recipe:
     @property
     def plain(self) -> bool:
         """Whether there is nothing in it that cannot or need not be measured."""
-        traps = any(step in TRAPS for block in self.blocks for step in block.steps)
-        return not traps and not self.early and self.channels >= 2 * self.streams
-
+        steps = [step for block in self.blocks for step in block.steps]
+        traps = any(step in TRAPS for step in steps)
+        few = self.channels < 2 * self.streams or (self.streams == 1 and self.batch * self.tokens == 1)
+        return not traps and not self.early and not few
 
     @property
     def ambiguous(self) -> bool:
-        """Whether what comes after a norm may as well be a branch, because what was before it is added again."""
+        """Whether what follows a norm may as well be a branch, as what was before it is added again."""
         steps = [step for block in self.blocks for step in block.steps if step in TRAPS]
         return "long skip" in steps and len({*steps}) > 1
 
@@ -191,15 +192,16 @@ class Composed(nn.Module):
         if self.tape is not None:
             self.tape.origin = torch.arange(x.numel()).view(x.shape)
         y = x.unsqueeze(2) if r.early else EXPANSIONS[r.expansion](x, r.streams)
+        first = y
         for i, (block, part) in enumerate(zip(r.blocks, self.parts, strict=True)):
             if i and i == r.early:
                 y = EXPANSIONS[r.expansion](y.squeeze(2), r.streams)
             if self.tape is not None and i in (0, r.early):
                 y = self.tape.pass_by(i, y, expanded=True)
             part.recipe, part.number, part.tape = block, i, self.tape
-            part.first = y if not i or i == r.early else part_before.first
+            first = y if i in (0, r.early) else first
+            part.first = first
             y = part(y, "bsnc" if i < r.early else r.layout)
-            part_before = part
         return torch.tanh(y.sum(2))
 
 
@@ -245,7 +247,7 @@ def record(recipe: Recipe) -> Tape:
 
 
 def play(recipe: Recipe, tape: Tape, change: tuple[int, Tensor] | None = None) -> list[Point]:
-    """The points of a forward pass in float64 with frozen coefficients, the streams changed at one of them."""
+    """The points of a forward pass in float64, all coefficients frozen and one point changed."""
     model = Composed(recipe).double().eval()
     model.tape = Tape(playing=True, values=tape.values, change=change)
     x = given(recipe)
