@@ -21,6 +21,8 @@ class Cut:
     stage: int = 0
     blank: bool = False
     """Set where nothing of the streams is left in the output either."""
+    lost: bool = False
+    """Set where the output is linear in the streams but cannot be followed: it is no branch of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Enter:
     parent: Code | None = None
     reason: str = ""
     axis: int = -1
+    signal: Signal | None = None
+    """What the layer was given: several streams stay streams where the output has the same shape."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,7 +36,13 @@ def multiply(call: Call, left: Any, right: Any) -> Outcome:
 
 def layer(signal: Signal, reason: str, axis: int = -1) -> Outcome:
     """A layer over channels is where a branch begins, or where an input is embedded: then a path begins."""
-    return Enter(signal.code, reason, axis) if signal.code.before_sites else Cut(reason)
+    return Enter(signal.code, reason, axis, signal) if signal.code.before_sites else Cut(reason)
+
+
+def expanded(call: Call, signal: Signal) -> Outcome:
+    """A signal of which parts may be copies of one another, told apart from here on."""
+    told_apart = call.memory.expand(signal)
+    return Cut(call.memory.crowded(signal)) if told_apart is None else Pass(told_apart)
 
 
 def common_shape(*values: Any) -> Sequence[int]:
@@ -58,6 +64,8 @@ def add_signals(
     site = call.is_branch(other, signal.code)
     if call.depends(other) and not site:
         return Cut("sum of branches")
+    if call.memory.lost(other):
+        return Cut("added to streams that could not be followed", lost=True)
     if not signal.complete and site:
         return Cut("a branch added to what holds streams and other things")
     return Pass(broadcast(signal, shape), site=site)
@@ -68,7 +76,7 @@ def _sum_of_signals(one: Signal, two: Signal, shape: Sequence[int]) -> Outcome:
     if one.code is two.code:
         one, two = broadcast(one, shape), broadcast(two, shape)
         if not torch.equal(one.label, two.label):
-            return Cut("sum of different channels or tokens")
+            return Cut("sum of different channels or tokens", lost=True)
         return Pass(Signal(one.tangent + two.tangent, one.label, one.code, one.complete and two.complete))
     if one.code.space is not two.code.space:
         if one.code.parent is None and two.code.parent is None:

@@ -136,6 +136,10 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if signal is None or (told_apart := self.memory.expand(signal)) is signal:
             return out
         copy = out.contiguous()
+        if told_apart is None:
+            self.ends[
+                f"{self.modules[-1] if self.modules else 'the model'}: {self.memory.crowded(signal)}"
+            ] += 1
         self.memory.write(copy, told_apart)
         self.memory.trace(copy, self.memory.made_of([out]))
         self.lineage.produced(copy, self.lineage.producer(out))
@@ -153,6 +157,8 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         path = self.modules[-1] if self.modules else ""
         kind = _relative(producer[1], path)
         if isinstance(outcome, Enter):
+            if outcome.signal is not None and self.memory.holds_streams(outcome.signal, tensor.shape):
+                return self._commit(tensor, Restart(outcome.signal, outcome.reason), name, producer, known)
             if outcome.parent is not None:
                 self.ends[f"{path or 'the model'}: {outcome.reason} ({name})"] += 1
             self.memory.enter(
@@ -167,6 +173,8 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.memory.write(tensor, None, stage=2)
         elif isinstance(outcome, Cut):
             self.memory.write(tensor, None, stage=outcome.stage, blank=outcome.blank)
+            if outcome.lost:
+                self.memory.lose(tensor)
             if known:
                 self.ends[f"{path or 'the model'}: {outcome.reason} ({name})"] += 1
         else:

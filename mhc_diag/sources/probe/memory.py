@@ -7,7 +7,7 @@ need no rule at all: what shares memory shares its shadow.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -59,6 +59,7 @@ class _Entry:
     shadow: Shadow | None = None
     stage: int = 0
     made_of: int = 0
+    lost: bool = False
 
 
 class Memory:
@@ -106,6 +107,17 @@ class Memory:
         """See the class."""
         entry = self._entries.get(tensor)
         return 0 if entry is None else entry.stage
+
+    def lost(self, value: object) -> bool:
+        """Whether a tensor is a part of the streams that could not be followed, and so no branch of them."""
+        entry = self._entries.get(value) if isinstance(value, Tensor) else None
+        return entry is not None and entry.lost
+
+    def lose(self, tensor: Tensor) -> None:
+        """Note that a tensor is linear in the streams and could not be followed."""
+        entry = self._entries.get(tensor)
+        if entry is not None:
+            entry.lost = True
 
     def made_of(self, tensors: Iterable[Tensor]) -> int:
         """Which codes tensors were computed from, as a set of bits by their numbers."""
@@ -156,6 +168,7 @@ class Memory:
         entry.stage = stage
         old = entry.shadow
         whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+        entry.lost = entry.lost and not whole
         if whole or old is None:
             if signal is None:
                 entry.shadow = None
@@ -280,8 +293,22 @@ class Memory:
         """The labels of a tensor as one block of memory."""
         return self._labels(label.contiguous().view(-1), space)
 
-    def expand(self, signal: Signal) -> Signal:
-        """Give the copies of a single stream a code each, so that they are told apart from here on."""
+    def holds_streams(self, signal: Signal, shape: Sequence[int]) -> bool:
+        """Whether a signal of this shape holds streams that were told apart, or parts of them."""
+        several = signal.label.numel() > signal.code.space.tokens * signal.code.space.channels
+        return signal.code.streams > 1 and several and tuple(signal.label.shape) == tuple(shape)
+
+    def crowded(self, signal: Signal) -> str:
+        """Why the copies of a stream cannot be told apart."""
+        space = signal.code.space
+        copies = signal.label.numel() // (space.tokens * space.channels)
+        return f"{space.channels} channels are too few to tell {copies} streams apart twice"
+
+    def expand(self, signal: Signal) -> Signal | None:
+        """Give the copies of a single stream a code each, so that they are told apart from here on.
+
+        None where there are too few channels for that.
+        """
         space = signal.code.space
         copies = signal.label.numel() // max(1, space.tokens * space.channels)
         few = signal.code.streams == space.streams
@@ -291,7 +318,7 @@ class Memory:
         tangent = flattened(signal.tangent)
         made = self._next(tangent, labels, signal.code, "", "", False)
         if made is None:
-            return signal
+            return None if labels.streams else signal
         return Signal(made[0].view(signal.label.shape), labels.flat.view(signal.label.shape), made[1])
 
     def _next(

@@ -16,6 +16,7 @@ from mhc_diag.sources.probe.combine import (
     add_signals,
     broadcast,
     common_shape,
+    expanded,
     kept_stage,
     layer,
     multiply,
@@ -36,7 +37,7 @@ def move(call: Call) -> Outcome:
         return Pass(Signal(source.tangent.to(device), source.label.to(device), source.code, source.complete))
     tangent = call.func(source.tangent, *call.args[1:], **call.kwargs)
     label = call.func(source.label, *call.args[1:], **call.kwargs)
-    return Pass(call.memory.expand(Signal(tangent, label, source.code, source.complete)))
+    return expanded(call, Signal(tangent, label, source.code, source.complete))
 
 
 def overwrite(call: Call) -> Outcome:
@@ -67,7 +68,7 @@ def join(call: Call) -> Outcome:
         return Enter(oldest, "joined to other tokens")
     made = Signal(call.func(tangents, axis), call.func(labels, axis), oldest, complete)
     merged = any(s.code is not oldest for s in known)
-    return Pass(made if merged else call.memory.expand(made), site=merged and complete)
+    return Pass(made, site=complete) if merged else expanded(call, made)
 
 
 def scale(call: Call) -> Outcome:

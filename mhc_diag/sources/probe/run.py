@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.hooks import RemovableHandle
 
 from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import MixingStack, Provenance, Skipped
@@ -23,6 +23,7 @@ from mhc_diag.sources.probe.memory import Entry
 from mhc_diag.sources.probe.named_layout import NamedLayout
 from mhc_diag.sources.probe.padding import without_padding
 from mhc_diag.sources.probe.trace import Trace
+from mhc_diag.sources.probe.undisturbed import undisturbed
 
 HOW = (
     "measured on the model's own forward pass: known tangents on every stream, coefficients frozen, "
@@ -88,7 +89,7 @@ def _run(
     args, kwargs = tree_map_only(Tensor, lambda t: t.detach().clone(), call)
     mode = Follow(entry, Trace() if explain else None)
     failure: Exception | None = None
-    with _undisturbed(model), _paths(model, mode), torch.no_grad():
+    with undisturbed(model), _paths(model, mode):
         for tensor in tree_leaves((args, kwargs)):
             if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.ndim > 1:
                 mode.memory.enter(tensor, "", "input")
@@ -164,47 +165,35 @@ def _nothing(mode: Follow, found: chain.Chain | None, name: str) -> NothingToChe
 
 
 @contextlib.contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for all modules, and the state of training flags and random numbers as it was."""
-    training = {module: module.training for module in model.modules()}
-    stance = contextlib.nullcontext()
-    if "torch._dynamo" in sys.modules:
-        stance = torch.compiler.set_stance("force_eager")
-    with torch.random.fork_rng(), stance:
-        try:
-            model.eval()
-            yield
-        finally:
-            for module, flag in training.items():
-                module.training = flag
-
-
-@contextlib.contextmanager
 def _paths(model: nn.Module, mode: Follow) -> Iterator[None]:
     """Keep `mode.modules` at the path of the modules that are running, and note what comes out of each."""
     handles = []
-    for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            continue
-
-        def enter(_module: nn.Module, _args: Any, path: str = path) -> None:
-            mode.modules.append(path)
-
-        def leave(_module: nn.Module, args: Any, out: Any, path: str = path) -> None:
-            mode.modules.pop()
-            given = [x for x in tree_leaves(args) if isinstance(x, Tensor)]
-            for tensor in tree_leaves(out):
-                fresh = isinstance(tensor, Tensor) and not shares_memory(tensor, given)
-                if fresh and mode.memory.depends(tensor):
-                    mode.lineage.produced(tensor, path)
-
-        handles.append(module.register_forward_pre_hook(enter))
-        handles.append(module.register_forward_hook(leave, always_call=True))
     try:
+        for path, module in model.named_modules():
+            if not isinstance(module, torch.jit.ScriptModule):
+                handles += _announce(module, path, mode)
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _announce(module: nn.Module, path: str, mode: Follow) -> list[RemovableHandle]:
+    def enter(_module: nn.Module, _args: Any) -> None:
+        mode.modules.append(path)
+
+    def leave(_module: nn.Module, args: Any, out: Any) -> None:
+        mode.modules.pop()
+        given = [x for x in tree_leaves(args) if isinstance(x, Tensor)]
+        for tensor in tree_leaves(out):
+            fresh = isinstance(tensor, Tensor) and not shares_memory(tensor, given)
+            if fresh and mode.memory.depends(tensor):
+                mode.lineage.produced(tensor, path)
+
+    return [  # before the user's own, one of which may raise: then what was entered is still left
+        module.register_forward_pre_hook(enter, prepend=True),
+        module.register_forward_hook(leave, always_call=True),
+    ]
 
 
 def _one_line(error: Exception) -> str:

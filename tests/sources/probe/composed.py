@@ -50,8 +50,16 @@ class Recipe:
     @property
     def plain(self) -> bool:
         """Whether there is nothing in it that cannot or need not be measured."""
-        traps = any(step in TRAPS for block in self.blocks for step in block.steps)
-        return not traps and not self.early and self.channels >= 2 * self.streams
+        steps = [step for block in self.blocks for step in block.steps]
+        traps = any(step in TRAPS for step in steps)
+        few = self.channels < 2 * self.streams or (self.streams == 1 and self.batch * self.tokens == 1)
+        return not traps and not self.early and not few
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether what follows a norm may as well be a branch, as what was before it is added again."""
+        steps = [step for block in self.blocks for step in block.steps if step in TRAPS]
+        return "long skip" in steps and len({*steps}) > 1
 
 
 @dataclass
@@ -84,6 +92,12 @@ class Tape:
         value = self.values[self.at]
         self.at += 1
         return value.double() if value.is_floating_point() else value
+
+    def by_token(self, matrix: Tensor) -> Tensor:
+        """[B,S,n,n] as (T, n, n), each token in the place that it had at the entry."""
+        placed = torch.empty_like(matrix.flatten(0, 1))
+        placed[self.origin[..., 0].flatten() // self.origin.shape[2]] = matrix.flatten(0, 1)
+        return placed.detach()
 
     def pass_by(self, block: int, y: Tensor, *, trap: bool = False, expanded: bool = False) -> Tensor:
         if self.change is not None and self.change[0] == len(self.points):
@@ -148,7 +162,7 @@ class Part(nn.Module):
         f = self.freeze(BRANCHES[self.recipe.branch](self, y))
         y = INJECTIONS[self.recipe.injection](self, y, f, there)
         if self.tape is not None:
-            self.tape.truth[self.number] = truth
+            self.tape.truth[self.number] = None if truth is None else self.tape.by_token(truth)
             y = self.tape.pass_by(self.number + 1, y)
         return y
 
@@ -178,15 +192,16 @@ class Composed(nn.Module):
         if self.tape is not None:
             self.tape.origin = torch.arange(x.numel()).view(x.shape)
         y = x.unsqueeze(2) if r.early else EXPANSIONS[r.expansion](x, r.streams)
+        first = y
         for i, (block, part) in enumerate(zip(r.blocks, self.parts, strict=True)):
             if i and i == r.early:
                 y = EXPANSIONS[r.expansion](y.squeeze(2), r.streams)
             if self.tape is not None and i in (0, r.early):
                 y = self.tape.pass_by(i, y, expanded=True)
             part.recipe, part.number, part.tape = block, i, self.tape
-            part.first = y if not i or i == r.early else part_before.first
+            first = y if i in (0, r.early) else first
+            part.first = first
             y = part(y, "bsnc" if i < r.early else r.layout)
-            part_before = part
         return torch.tanh(y.sum(2))
 
 
@@ -232,7 +247,7 @@ def record(recipe: Recipe) -> Tape:
 
 
 def play(recipe: Recipe, tape: Tape, change: tuple[int, Tensor] | None = None) -> list[Point]:
-    """The points of a forward pass in float64 with frozen coefficients, the streams changed at one of them."""
+    """The points of a forward pass in float64, all coefficients frozen and one point changed."""
     model = Composed(recipe).double().eval()
     model.tape = Tape(playing=True, values=tape.values, change=change)
     x = given(recipe)

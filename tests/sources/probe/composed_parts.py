@@ -279,6 +279,13 @@ def _out(p: Any, y: Tensor, f: Tensor, _: Any) -> Tensor:
     return made
 
 
+def _twice(p: Any, y: Tensor, f: Tensor, _: Any) -> Tensor:
+    y = y + f
+    if p.tape is not None:
+        y = p.tape.pass_by(p.number, y, trap=True)
+    return y + p.freeze(p.inner(f))
+
+
 INJECTIONS: dict[str, Callable[[Any, Tensor, Tensor, Any], Tensor]] = {
     "add": lambda p, y, f, _: y + p.post * f,
     "as laid out": _as_laid_out,
@@ -291,5 +298,5 @@ INJECTIONS: dict[str, Callable[[Any, Tensor, Tensor, Any], Tensor]] = {
     "assigned to one": _assigned_to_one,
     "baddbmm": _by_product,
     "out": _out,
-    "twice": lambda p, y, f, _: y + f + p.freeze(p.inner(f)),
+    "twice": _twice,
 }

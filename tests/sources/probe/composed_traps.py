@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from composed_parts import Step
+from torch import Tensor
 
 
 def _gate(values: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
@@ -47,11 +46,6 @@ def _by_channel(part: Any, y: Tensor) -> Tensor:
     return y.gather(2, index.expand(y.shape))
 
 
-def _dropout(part: Any, y: Tensor) -> Tensor:
-    torch.manual_seed(0)
-    return F.dropout(y, 0.5, training=True)
-
-
 def _kronecker(part: Any, y: Tensor) -> Tensor:
     channels = torch.eye(part.channels, dtype=y.dtype)
     return (y.flatten(2) @ torch.kron(part.static, channels).T).view(y.shape)
@@ -82,7 +76,9 @@ def _indexed(part: Any, y: Tensor) -> Tensor:
 
 def _scattered(part: Any, y: Tensor) -> Tensor:
     y = y.clone()
-    y.index_put_((torch.arange(y.shape[0])[:, None], torch.arange(y.shape[1]), torch.tensor(0)), 2 * y[:, :, 0])
+    y.index_put_(
+        (torch.arange(y.shape[0])[:, None], torch.arange(y.shape[1]), torch.tensor(0)), 2 * y[:, :, 0]
+    )
     return y
 
 
@@ -127,7 +123,6 @@ _UNPROVEN: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "gate of even channels": _gate(lambda p, c: c % 2 == 0),
     "gate of half the channels": _gate(lambda p, c: 2 * c < p.channels),
     "stream by channel": _by_channel,
-    "dropout": _dropout,
     "channels where": lambda p, y: torch.where(torch.arange(p.channels) > 0, y, -y),
     "channels masked": lambda p, y: y.masked_fill(torch.arange(p.channels) % p.n == 0, 0.0),
     "channels of one stream flipped": _one_stream(lambda x: x.flip(-1)),
@@ -144,9 +139,11 @@ _UNPROVEN: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "causal average": _causal,
     "cumsum": lambda p, y: y.cumsum(1),
     "sum of tokens": lambda p, y: y.sum(1, keepdim=True).expand_as(y).clone(),
-    "convolved": lambda p, y: p.convolution(y.flatten(2).mT.unflatten(1, (p.n, -1)).flatten(0, 1)).unflatten(
-        0, (-1, p.n)
-    ).permute(0, 3, 1, 2),
+    "convolved": lambda p, y: (
+        p.convolution(y.flatten(2).mT.unflatten(1, (p.n, -1)).flatten(0, 1))
+        .unflatten(0, (-1, p.n))
+        .permute(0, 3, 1, 2)
+    ),
     # not linear
     "layer norm": lambda p, y: p.norm(y),
     "rms norm": lambda p, y: _rms(y),

@@ -1,8 +1,11 @@
 """Codes and labels, against plain indexing."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from mhc_diag.sources.probe.layout import Labels, Space, decode, encode
 
@@ -29,14 +32,34 @@ def test_memory_in_any_order_gathers_to_tokens_channels_streams(order: str) -> N
 
 def test_irregular_memory() -> None:
     labels = labels_of("tmc")
-    shuffled = torch.randperm(T, generator=torch.Generator().manual_seed(0))
-    mixed = Labels(labels.flat.view(T, -1)[shuffled].flatten(), labels.space)
-    assert mixed.strides is None
-    assert mixed.streams == M
-    values = torch.arange(T * C * M, dtype=torch.float32).view(T, M, C)
-    memory = values[shuffled].flatten()
-    assert torch.equal(mixed.gather(memory), values.mT)
-    assert torch.equal(mixed.scatter(values.mT), memory)
+    order = torch.randperm(T, generator=torch.Generator().manual_seed(0))
+    moved = Labels(labels.flat.view(T, -1)[order].view(-1), labels.space)
+    assert moved.strides is None and moved.streams == M
+    memory = torch.arange(T * C * M, dtype=torch.float32)
+    assert torch.equal(moved.scatter(moved.gather(memory)), memory)
+    values = moved.gather(memory)  # token t now lies where it was moved to, its streams as before
+    assert torch.equal(values[order], labels.gather(memory))
+
+
+@pytest.mark.parametrize("move", [lambda x: x.roll(1, 0), lambda x: x.roll(1, 1), lambda x: x.flip(1)])
+def test_a_stream_that_was_moved_alone_is_no_longer_told_apart(move: Callable[[Tensor], Tensor]) -> None:
+    label = labels_of("tmc").flat.view(T, M, C).clone()
+    label[:, 2] = move(label[:, 2])
+    assert Labels(label.view(-1), labels_of("tmc").space).streams == 0
+
+
+@pytest.mark.parametrize("streams", [2, 3, 4, 5, 8])
+@pytest.mark.parametrize("turns", [2, 3, 5])
+def test_no_period_of_the_channels_falls_together_with_the_code(streams: int, turns: int) -> None:
+    channels = streams * turns + 1
+    marks = Space.of(torch.empty(1, channels)).marks(streams)
+    assert sorted(marks[: streams * turns].tolist()) == sorted([*range(streams)] * turns)
+    channel = torch.arange(channels)
+    for period in range(2, streams + 1):
+        seen = [len({*(channel[marks == j] % period).tolist()}) for j in range(streams)]
+        assert max(seen) > 1  # a factor with this period differs between channels of one stream
+    halves = 2 * channel < channels
+    assert any(len({*halves[marks == j].tolist()}) == 2 for j in range(streams))
 
 
 def test_labels_that_are_no_whole_number_of_streams() -> None:
@@ -61,10 +84,12 @@ def test_a_mixed_code_is_read_exactly() -> None:
 def test_the_spread_bounds_what_differs_between_channels() -> None:
     labels = labels_of("tmc")
     mixed = encode(labels).view(T, M, C).clone()
-    mixed[2, 1, 4] *= 1.5  # channel 4 carries the code of stream 1
+    marks = labels.space.marks(M)
+    channel = int((marks == 1).nonzero()[-1])
+    mixed[2, 1, channel] *= 1.5  # this channel carries the code of stream 1
     read, spread = decode(mixed.reshape(-1), labels, M)
-    members = [1, 4]  # of channels 0 to 8, from four to the next four one place further on
-    mean = (len(members) - 1 + 1.5) / len(members)
+    members = int((marks == 1).sum())
+    mean = (members - 1 + 1.5) / members
     assert read[2, 1, 1] == pytest.approx(mean)
     assert spread[2] == pytest.approx(1.5 - mean)
     assert spread[[0, 1, 3, 4, 5]].tolist() == [0.0] * 5

@@ -117,6 +117,10 @@ def add_and_norm(x: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(y / np.sqrt((y**2).mean(-1, keepdims=True) + 1e-6)).to(x.dtype), made
 
 
+class Kept(list[Tensor]):
+    """A list that outlives a probe, which puts back the plain containers of a model as they were."""
+
+
 class Model(nn.Module):
     """n streams, and sites that `run` makes: `run(model, site, x, m, f)` gives the streams after a site."""
 
@@ -129,10 +133,10 @@ class Model(nn.Module):
         self.weights = nn.ParameterList(torch.randn(C, n, n) for _ in range(depth))
         self.post = nn.ParameterList(torch.randn(n) for _ in range(depth))
         self.layer = nn.Parameter(torch.randn(C, C) / C**0.5)
-        self.applied: list[Tensor] = []
+        self.applied = Kept()
 
     def forward(self, tokens: Tensor) -> Tensor:
-        self.applied = []
+        self.applied.clear()
         x = self.embed(tokens).unsqueeze(2).repeat(1, 1, self.n, 1)
         for site in range(len(self.sites)):
             scaled = torch.nn.functional.rms_norm(x[:, :, 0], (C,))
@@ -228,10 +232,10 @@ class Fused(nn.Module):
         self.shift = nn.Parameter(torch.randn(n, C))
         self.n, self.apart = n, apart
         self.to(dtype)
-        self.applied: list[Tensor] = []
+        self.applied = Kept()
 
     def forward(self, tokens: Tensor) -> Tensor:
-        self.applied = []
+        self.applied.clear()
         x = self.embed(tokens).unsqueeze(2).repeat(1, 1, self.n, 1)
         x = x + self.shift if self.apart else x
         read = x.mean(2)
@@ -275,7 +279,7 @@ def test_coefficients_that_depend_a_little_on_the_streams(strength: float, dtype
 def test_a_kernel_that_overwrites_what_it_was_given() -> None:
     class Overwriting(Fused):
         def forward(self, tokens: Tensor) -> Tensor:
-            self.applied = []
+            self.applied.clear()
             x = self.embed(tokens).unsqueeze(2).repeat(1, 1, self.n, 1) + self.shift
             read = x.mean(2)
             for branch, w in zip(self.branches, self.weights, strict=True):
@@ -370,7 +374,7 @@ def test_few_channels_are_no_ground_for_a_fit() -> None:
 
     with pytest.raises(NothingToCheck) as raised:
         probe(Narrow(), torch.randn(B, S, 6))
-    assert "6 channels are too few to fit 4 streams" in str(raised.value.looked_at)
+    assert "6 channels are too few to tell 4 streams apart twice" in str(raised.value.looked_at)
 
 
 def test_running_again_leaves_nothing_behind() -> None:

@@ -1,0 +1,137 @@
+"""Everything that a forward pass can change, and putting it back."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from mhc_diag.errors import MhcDiagError
+
+CONTAINERS = (dict, OrderedDict, list, set)
+
+
+@contextlib.contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for all modules, and all that a forward pass changes put back as it was.
+
+    That is: what each module holds (flags, submodules, parameters, hooks, plain attributes), the contents of
+    buffers and of attributes that are tensors, gradients, random numbers, and torch's global switches.
+
+    Raises:
+        MhcDiagError: the model has parameters that its first call would make, which could not be undone.
+    """
+    _refuse_lazy(model)
+    undo = [_attributes(model), _contents(model), _gradients(model), *_switches(), *_random_numbers()]
+    stance = contextlib.nullcontext()
+    if "torch._dynamo" in sys.modules:
+        stance = torch.compiler.set_stance("force_eager")
+    with torch.random.fork_rng(devices=_devices(model)), torch.no_grad(), stance:
+        try:
+            model.eval()
+            yield
+        finally:
+            for put_back in undo:
+                put_back()
+
+
+def _refuse_lazy(model: nn.Module) -> None:
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    lazy = next((name for name, tensor in tensors if is_lazy(tensor)), None)
+    if lazy is not None:
+        raise MhcDiagError(
+            f"{type(model).__name__} is not initialised: {lazy} gets its shape from the first call",
+            hint="call the model once with this input before it is measured",
+        )
+
+
+def _attributes(model: nn.Module) -> Callable[[], None]:
+    """What modules hold, with the items of plain containers, such as lists that serve as a cache."""
+    held = [(module, dict(vars(module))) for module in model.modules()]
+    items = [
+        (value, value.copy()) for _, kept in held for value in kept.values() if type(value) in CONTAINERS
+    ]
+
+    def put_back() -> None:
+        for module, kept in held:
+            vars(module).update(kept)
+            for added in vars(module).keys() - kept.keys():
+                del vars(module)[added]
+        for value, kept in items:
+            value.clear()
+            value.extend(kept) if isinstance(value, list) else value.update(kept)
+
+    return put_back
+
+
+def _contents(model: nn.Module) -> Callable[[], None]:
+    """The numbers in buffers and in tensors that are plain attributes; a probe writes into no parameter."""
+    attributes = (v for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor))
+    tensors = {id(t): t for t in (*model.buffers(), *attributes) if not isinstance(t, nn.Parameter)}
+    saved = [(tensor, tensor.detach().clone()) for tensor in tensors.values()]
+
+    def put_back() -> None:
+        for tensor, was in saved:
+            if tensor.shape != was.shape or not _equal(tensor, was):
+                tensor.detach().resize_(was.shape).copy_(was)
+
+    return put_back
+
+
+def _equal(one: Tensor, two: Tensor) -> bool:
+    if one.layout != torch.strided or one.is_meta:
+        return one.is_meta
+    return torch.equal(one, two) or bool(((one == two) | ((one != one) & (two != two))).all())
+
+
+def _gradients(model: nn.Module) -> Callable[[], None]:
+    flags = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+
+    def put_back() -> None:
+        for parameter, wanted, grad in flags:
+            parameter.requires_grad_(wanted)
+            if parameter.grad is not grad:
+                parameter.grad = grad
+
+    return put_back
+
+
+def _switches() -> list[Callable[[], None]]:
+    """Global switches that a model may have left turned."""
+    dtype, kinds = (
+        torch.get_default_dtype(),
+        [k for k in ("cpu", "cuda") if torch.amp.is_autocast_available(k)],
+    )
+    casts = [(k, torch.is_autocast_enabled(k), torch.get_autocast_dtype(k)) for k in kinds]
+
+    def put_back() -> None:
+        torch.set_default_dtype(dtype)
+        for kind, enabled, to in casts:
+            torch.set_autocast_enabled(kind, enabled)
+            torch.set_autocast_dtype(kind, to)
+
+    return [put_back]
+
+
+def _random_numbers() -> list[Callable[[], None]]:
+    """Python's and numpy's; torch has a context of its own for its."""
+    state = random.getstate()
+    undo: list[Callable[[], None]] = [lambda: random.setstate(state)]
+    if "numpy" in sys.modules:
+        numpy: Any = sys.modules["numpy"].random
+        drawn = numpy.get_state()
+        undo.append(lambda: numpy.set_state(drawn))
+    return undo
+
+
+def _devices(model: nn.Module) -> list[int]:
+    """The accelerators that the model is on: others' random numbers need not be kept."""
+    found = {t.device for t in (*model.parameters(), *model.buffers()) if t.device.type == "cuda"}
+    return sorted(device.index or 0 for device in found)
