@@ -79,7 +79,7 @@ def flat_tokens_flat_streams(model: Model, x: Tensor) -> Tensor:
         streams = y.reshape(-1, model.n, C)
         m = model.applies(model.dynamic(streams[:, 0]), B * S)
         y = (m @ streams).reshape(-1, model.n * C)
-        y += torch.outer(torch.ones(B * S), model.f(streams[:, 0]).flatten()[:1].expand(model.n * C))
+        y += model.f(streams[:, 0]).tile(1, model.n)
     return y
 
 

@@ -1,11 +1,12 @@
 """Forms of mixing and injecting: the probe finds what the model says that it applies, or says why not."""
 
-import injections  # noqa: F401
+import injections  # noqa: F401  (each of the files of cases fills CASES)
 import layouts  # noqa: F401
-import mixings  # noqa: F401  (each of these fills CASES)
+import mixings  # noqa: F401
 import pytest
 import refusals  # noqa: F401
 import torch
+import wholes  # noqa: F401
 from case import CASES, Case, Model
 
 from mhc_diag.errors import NothingToCheck
