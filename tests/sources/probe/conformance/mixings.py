@@ -242,3 +242,5 @@ _rearranged(
     lambda m: torch.diag(torch.ones(3), -1),
     lambda y: F.pad(y, (0, 0, 1, 0))[:, :, :4],
 )
+KEPT = (torch.arange(S) != 1).view(1, S, 1, 1)
+_rearranged("the streams of some tokens cleared", lambda m: m.eye * KEPT, lambda y: torch.where(KEPT, y, 0.0))
