@@ -244,3 +244,13 @@ _rearranged(
 )
 KEPT = (torch.arange(S) != 1).view(1, S, 1, 1)
 _rearranged("the streams of some tokens cleared", lambda m: m.eye * KEPT, lambda y: torch.where(KEPT, y, 0.0))
+_rearranged(
+    "streams exchanged by index_copy",
+    lambda m: m.eye[[1, 0, 2, 3]],
+    lambda y: y.index_copy(2, torch.tensor([0, 1]), y[:, :, [1, 0]]),
+)
+_rearranged(
+    "a stream replaced by a multiple of another",
+    lambda m: m.eye[[0, 1, 2, 1]] * torch.tensor([1.0, 1, 1, 2])[:, None],
+    lambda y: torch.select_scatter(y, 2 * y[:, :, 1], 2, 3),
+)
