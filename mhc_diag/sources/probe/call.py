@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from mhc_diag.sources.probe.bases import Signal
 from mhc_diag.sources.probe.codes import Code, Fit
-from mhc_diag.sources.probe.memory import Memory, Signal
+from mhc_diag.sources.probe.memory import Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,22 @@ class Solved:
         )
 
 
-Outcome = Cut | Pass | Restart | Enter | Solved
+Effect = Cut | Pass | Restart | Enter | Solved
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """The operation is run as others, which are followed one by one."""
+
+    run: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """Neither memory nor what is known of it changes, and a new output has nothing of the streams."""
+
+
+Outcome = Effect | Rewrite | Untouched
 
 
 @dataclass(frozen=True)
@@ -89,6 +106,24 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     memory: Memory
+
+    @property
+    def mutates(self) -> bool:
+        """Whether it writes into an argument."""
+        return self.func._schema.is_mutable
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its arguments by name, without where to put the output."""
+        return {name: value for name, value in self.kwargs.items() if name != "out"}
+
+    def apply(self, *args: Any) -> Any:
+        """The same operation on other arguments, with an output of its own."""
+        return getattr(torch.ops.aten, self.name)(*args, **self.options)
+
+    def as_if(self, name: str, *args: Any) -> Call:
+        """A call of another operation, as a part of this one."""
+        return Call(self.func, name, args, {}, self.memory)
 
     def signal(self, value: Any) -> Signal | None:
         """The signal of an argument."""

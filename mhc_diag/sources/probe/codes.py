@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -43,6 +43,8 @@ class Code:
     """Why these streams are no linear function of the parent's; empty where they are."""
     fit: Fit | None = None
     """Set where the matrix was fitted to values. If such a code is no site, it belongs to the next one."""
+    part: bool = False
+    """Whether it marks a branch that was added to some of the tokens, with the tangents as they were."""
     number: int = 0
     """Its place in the order in which codes were made."""
 
@@ -126,6 +128,13 @@ class Code:
         while code is not None:
             yield code
             code = code.parent
+
+
+def shared(codes: Iterable[Code]) -> Code | None:
+    """The latest code that all of these come from, if any."""
+    first, *others = codes
+    common = [set(code.ancestry()) for code in others]
+    return next((code for code in first.ancestry() if all(code in of for of in common)), None)
 
 
 def _largest_sum(matrix: Tensor, axis: int) -> Tensor:

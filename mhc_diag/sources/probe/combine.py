@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mhc_diag.sources.probe.call import Call, Cut, Enter, Outcome, Pass, strong
-from mhc_diag.sources.probe.memory import Signal
+from mhc_diag.sources.probe.bases import Signal
+from mhc_diag.sources.probe.call import Call, Cut, Enter, Outcome, Pass, Restart, strong
+from mhc_diag.sources.probe.codes import shared
+from mhc_diag.sources.probe.layout import BLANK, CUT
+from mhc_diag.sources.probe.memory import MOST_STREAMS
 
 
 def multiply(call: Call, left: Any, right: Any) -> Outcome:
@@ -21,17 +24,32 @@ def multiply(call: Call, left: Any, right: Any) -> Outcome:
     if signal is None:
         return Cut("no streams among the factors")
     axis = -1 if one is not None or right.ndim == 1 else -2
+    coefficient = right if one is not None else left
     if not call.memory.alike(signal, axis):
         call.memory.suspect(signal, axis)
-        return layer(signal, "layer over channels or tokens")
-    coefficient = (right if one is not None else left).to(signal.tangent.dtype)
+        return _layer_or_mixing(call, signal, coefficient, axis)
+    coefficient = coefficient.to(signal.tangent.dtype)
     if one is not None:
         tangent = signal.tangent @ coefficient
         label = signal.label.narrow(-1, 0, 1) if right.ndim > 1 else signal.label.select(-1, 0)
     else:
         tangent = coefficient @ signal.tangent
-        label = signal.label.narrow(axis, 0, 1) if right.ndim > 1 else signal.label[:1]
+        label = signal.label.narrow(axis, 0, 1) if right.ndim > 1 else signal.label[0]
     return Pass(Signal(tangent, label.expand(tangent.shape), signal.code, signal.complete))
+
+
+def _layer_or_mixing(call: Call, signal: Signal, coefficient: Tensor, axis: int) -> Outcome:
+    """A product whose sum runs over what are channels or tokens, as far as is known.
+
+    At the beginning of a path it may be a layer that embeds an input, where a path begins, or the mixing of
+    streams that the entry holds unknown to us. Beginning a path after a mixing would leave it out.
+    """
+    sizes = {coefficient.shape[-1], coefficient.shape[-2] if coefficient.ndim > 1 else 1}
+    small = max(sizes) <= MOST_STREAMS
+    tokens = (signal.label.select(axis, 1) - signal.label.select(axis, 0)).flatten()[0]
+    if call.depends(coefficient) or (small and (axis == -2 or tokens % signal.code.space.channels == 0)):
+        return Cut("layer over channels or tokens, or over streams that the entry holds")
+    return layer(signal, "layer over channels or tokens", axis)
 
 
 def layer(signal: Signal, reason: str, axis: int = -1) -> Outcome:
@@ -57,7 +75,7 @@ def add_signals(
     """The sum of two terms, each with its signal if any; `right` is what the second one is made of."""
     one, two = strong([one, two])
     if one is not None and two is not None:
-        return _sum_of_signals(one, two, shape)
+        return _sum_of_signals(call, one, two, shape)
     signal, other = (one, right) if one is not None else (two, left)
     if signal is None:
         return Cut("no streams in the sum", stage=kept_stage(call))
@@ -66,28 +84,73 @@ def add_signals(
         return Cut("sum of branches")
     if call.memory.lost(other):
         return Cut("added to streams that could not be followed", lost=True)
+    if site and _is_mean_of_channels(call, signal, other, shape):
+        return Restart(signal, "a normalisation")
     if not signal.complete and site:
         return Cut("a branch added to what holds streams and other things")
     return Pass(broadcast(signal, shape), site=site)
 
 
-def _sum_of_signals(one: Signal, two: Signal, shape: Sequence[int]) -> Outcome:
+def _is_mean_of_channels(call: Call, signal: Signal, other: Tensor, shape: Sequence[int]) -> bool:
+    """Whether a statistic that all channels share is added: the streams are centred, as norms begin."""
+    if call.memory.stage(other) != 2 or signal.label.shape != torch.Size(shape):
+        return False
+    number = torch.arange(other.numel(), device=signal.label.device).view(other.shape).expand(shape)
+    token = signal.label // signal.code.space.channels == signal.label.max() // signal.code.space.channels
+    count = len(torch.unique(number[token]))
+    return count * signal.code.space.channels <= int(token.sum())
+
+
+def _sum_of_signals(call: Call, one: Signal, two: Signal, shape: Sequence[int]) -> Outcome:
     """Two tracked terms: of one point of the path, of two points of it, or of two paths."""
+    if one.code.space is not two.code.space:
+        return _sum_of_paths(one, two, shape)
+    site = False
+    if one.code is not two.code and (both := call.memory.bases.in_one(one, two)) is not None:
+        site = one.code.part or two.code.part
+        one, two = both
     if one.code is two.code:
         one, two = broadcast(one, shape), broadcast(two, shape)
-        if not torch.equal(one.label, two.label):
+        label = torch.where(two.label == BLANK, one.label, two.label)
+        if not bool(((one.label == label) | (one.label == BLANK)).all()):
             return Cut("sum of different channels or tokens", lost=True)
-        return Pass(Signal(one.tangent + two.tangent, one.label, one.code, one.complete and two.complete))
-    if one.code.space is not two.code.space:
-        if one.code.parent is None and two.code.parent is None:
-            return Enter()
-        longer, shorter = sorted((one, two), key=lambda s: sum(1 for _ in s.code.ancestry()), reverse=True)
-        if shorter.code.parent is None:  # such as position embeddings, which come from no stream
-            return Pass(broadcast(longer, shape))
-        return Cut("sum of two residual paths")
+        complete = (one.complete and two.complete) or bool((label >= 0).all())
+        return Pass(Signal(one.tangent + two.tangent, label, one.code, complete), site=site)
     main, other = sorted((one, two), key=lambda s: (s.code.streams, s.code.number), reverse=True)
     bypass = "" if main.code.streams > other.code.streams else "streams of an earlier point are added again"
     return Pass(broadcast(main, shape), site=True, bypass=bypass)
+
+
+def _sum_of_paths(one: Signal, two: Signal, shape: Sequence[int]) -> Outcome:
+    """Terms of two residual paths."""
+    if one.code.parent is None and two.code.parent is None:
+        return Enter()
+    longer, shorter = sorted((one, two), key=lambda s: sum(1 for _ in s.code.ancestry()), reverse=True)
+    if shorter.code.parent is None:  # such as position embeddings, which come from no stream
+        return Pass(broadcast(longer, shape))
+    return Cut("sum of two residual paths")
+
+
+def on_common_ground(
+    call: Call, known: Sequence[Signal | None], values: Sequence[Any]
+) -> tuple[list[Signal], bool]:
+    """Signals that lie side by side, in the basis of what they all come from, and whether they had others.
+
+    Where there is no signal, or none in that basis, stands one without tangents whose labels say why.
+    """
+    present = [s for s in known if s is not None]
+    code = shared(s.code for s in present) or min((s.code for s in present), key=lambda c: c.number)
+    found = []
+    for signal, value in zip(known, values, strict=True):
+        based = signal if signal is None or signal.code is code else call.memory.bases.rebase(signal, code)
+        size = value.shape if isinstance(value, Tensor) else ()
+        if based is None:
+            why = CUT if call.depends(value) else BLANK
+            like = present[0]
+            tangent, label = like.tangent.new_zeros(()), like.label.new_full((), why)
+            based = Signal(tangent, label, code, complete=False)
+        found.append(Signal(based.tangent.expand(size), based.label.expand(size), code, based.complete))
+    return found, any(s.code is not code for s in present)
 
 
 def scaled(signal: Signal | None, factor: Any) -> Signal | None:

@@ -12,12 +12,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mhc_diag.records import Skipped
-from mhc_diag.sources.probe.call import Call, Cut, Enter, Outcome, Pass, Restart, Solved, written
+from mhc_diag.sources.probe.call import (
+    Call,
+    Cut,
+    Effect,
+    Enter,
+    Pass,
+    Restart,
+    Rewrite,
+    Solved,
+    Untouched,
+    written,
+)
+from mhc_diag.sources.probe.codes import Code
 from mhc_diag.sources.probe.layout import Space
 from mhc_diag.sources.probe.lineage import Lineage
 from mhc_diag.sources.probe.memory import Entry, Memory
 from mhc_diag.sources.probe.opaque import look
-from mhc_diag.sources.probe.rules import INDEPENDENT, RULES, join, move
+from mhc_diag.sources.probe.rules.table import RULES, SHAPES
 from mhc_diag.sources.probe.storages import storage_of
 from mhc_diag.sources.probe.trace import Trace
 from mhc_diag.sources.probe.unwritten import Unwritten
@@ -34,7 +46,8 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.modules: list[str] = []
         self.unwritten = Unwritten()
         self.ends: Counter[str] = Counter()
-        self.lost: list[tuple[Space, Skipped]] = []
+        self._lost: list[tuple[Space, Skipped]] = []
+        self._parts: list[tuple[Code, Skipped]] = []
         self.unseen: list[tuple[int, str]] = []
         """Residual updates of untracked streams: how many codes there were, and where it was."""
 
@@ -49,7 +62,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return made
         inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         name = func._schema.name.removeprefix("aten::")
-        if name not in INDEPENDENT:
+        if name not in SHAPES:
             for tensor in self.unwritten.read(func, args, kwargs, inputs):
                 self._hidden(tensor)
         if not any(self.memory.depends(x) for x in inputs):
@@ -70,18 +83,22 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         call = Call(func, name, args, kwargs, self.memory)
         known = any(self.memory.shadow(x) is not None for x in inputs)
         self.memory.release()
-        outcome = self._outcome(call, mutates)
-        if not isinstance(outcome, Pass):
+        rule = RULES.get(name)
+        outcome = rule.rule(call) if rule is not None else Cut(name)
+        if isinstance(outcome, Rewrite):
+            with self:
+                return outcome.run()
+        if not isinstance(outcome, Pass | Untouched):
             for tensor in inputs:
                 self.memory.settle(tensor)
         unknown = look(call, inputs) if known and name not in RULES else None
         out = func(*args, **kwargs)
-        if name in INDEPENDENT:
+        if isinstance(outcome, Untouched):
             self.unwritten.made(name, out)
             return out
         if not mutates and shares_memory(out, inputs):
             return self._separate(out)  # a view: its shadow is that of its memory
-        if isinstance(outcome, Cut) and RULES.get(name) is RULES["add"]:
+        if isinstance(outcome, Cut) and rule is RULES["add"]:
             self._note_unseen(inputs, out, producer)
         made = written(func, args, kwargs) if mutates else tree_leaves(out)
         for number, tensor in enumerate(x for x in made if isinstance(x, Tensor)):
@@ -96,7 +113,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _explain(
-        self, trace: Trace, tensor: Tensor, outcome: Outcome, name: str, inputs: list[Tensor]
+        self, trace: Trace, tensor: Tensor, outcome: Effect, name: str, inputs: list[Tensor]
     ) -> None:
         path = self.modules[-1] if self.modules else ""
         if isinstance(outcome, Pass | Solved):
@@ -145,14 +162,8 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.lineage.produced(copy, self.lineage.producer(out))
         return copy
 
-    def _outcome(self, call: Call, mutates: bool) -> Outcome:
-        rule = RULES.get(call.name)
-        if rule is None or (mutates and rule in (move, join)):
-            return Cut(call.name)
-        return rule(call)
-
     def _commit(
-        self, tensor: Tensor, outcome: Outcome, name: str, producer: tuple[int, str], known: bool
+        self, tensor: Tensor, outcome: Effect, name: str, producer: tuple[int, str], known: bool
     ) -> None:
         path = self.modules[-1] if self.modules else ""
         kind = _relative(producer[1], path)
@@ -193,14 +204,28 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.trace.arrived(tensor, shadow.code, shadow.labels)
             if outcome.bypass:
                 around = Skipped(f"path around sites into {label}", outcome.bypass)
-                self.lost.append((shadow.code.space, around))
+                self._lost.append((shadow.code.space, around))
+            return
+        space, held = shadow.code.space, self.memory.hold(shadow, path, kind)
+        reason = "a branch is added to some of the tokens, which never join the others again"
+        if held is not None:
+            self._parts.append((held, Skipped(label, reason)))
             return
         reason = "its elements are not a whole number of streams with the channels of the entry"
-        if shadow.labels.streams:
-            channels = shadow.code.space.channels
-            reason = f"{channels} channels are too few to tell {shadow.labels.streams} streams apart twice"
-        self.lost.append((shadow.code.space, Skipped(label, reason)))
+        if shadow.code.part:
+            reason = "several branches are added to some of the tokens before they join the others"
+        elif shadow.labels.streams:
+            reason = (
+                f"{space.channels} channels are too few to tell {shadow.labels.streams} streams apart twice"
+            )
+        self._lost.append((space, Skipped(label, reason)))
         self.memory.write(tensor, None)
+
+    @property
+    def lost(self) -> list[tuple[Space, Skipped]]:
+        """Residual updates that could not be measured, and the path that they belong to."""
+        apart = [(code.space, s) for code, s in self._parts if code not in self.memory.bases.resolved]
+        return [*self._lost, *apart]
 
 
 def shares_memory(out: Any, inputs: list[Tensor]) -> bool:

@@ -8,7 +8,7 @@ label, in the order of memory. That makes all layouts alike: [B,S,n,C], [B,n,S,C
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -108,6 +108,12 @@ class Space:
     def marks(self, streams: int) -> Tensor:
         """(channels,): the stream that each channel marks."""
         return self.in_turn(streams).argsort() % streams
+
+    def some(self, flat: Tensor) -> tuple[Labels, Tensor]:
+        """Labels of elements of some tokens, counted from 0, and the numbers of these tokens."""
+        tokens, counted = torch.unique(flat // self.channels, return_inverse=True)
+        renumbered = (counted * self.channels + flat % self.channels).to(flat.dtype)
+        return Labels(renumbered, replace(self, token_shape=(len(tokens),))), tokens
 
     def labels(self, like: Tensor, axis: int = -1) -> Tensor:
         """Labels of a tensor that has this space's tokens in order and its channels along an axis."""

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from mhc_diag.sources.probe.codes import Code
+from mhc_diag.sources.probe.bases import Bases, Signal
+from mhc_diag.sources.probe.codes import Code, shared
 from mhc_diag.sources.probe.known import Known
 from mhc_diag.sources.probe.layout import BLANK, CUT, Division, Labels, Space, decode, encode, flattened
 from mhc_diag.sources.probe.storages import Storages
@@ -32,16 +33,6 @@ Entry: TypeAlias = Callable[[int, Tensor, int], tuple[int, tuple[Division, ...]]
 def as_it_is(_number: int, _tensor: Tensor, axis: int) -> tuple[int, tuple[Division, ...]]:
     """An entry of one stream."""
     return axis, ()
-
-
-@dataclass(frozen=True, eq=False)
-class Signal:
-    """Tangents and labels in the shape of a tensor."""
-
-    tangent: Tensor
-    label: Tensor
-    code: Code
-    complete: bool = True
 
 
 @dataclass(eq=False)
@@ -75,7 +66,8 @@ class Memory:
         self._known: dict[Space, Known] = {}
         self._shadowed: dict[StorageWeakRef, _Entry] = {}
         self._entry = entry or as_it_is
-        self.codes: list[Code] = []
+        self.bases = Bases()
+        self.codes = self.bases.codes
         self.spaces: list[Space] = []
         self.suspected: Counter[tuple[int, Division]] = Counter()
         """Sums that ran over what may be streams of an entry: its number, and which part of it."""
@@ -177,7 +169,7 @@ class Memory:
         merged = signal is not None and old is not None and signal.code is not old.code
         if merged:
             assert signal is not None and old is not None
-            signal = self.rebase(signal, old.code)
+            signal, old = self._beside(signal, old)
         code = signal.code if signal is not None else old.code if old is not None else None
         assert code is not None
         axes = _memory_order(tensor) if whole and signal is not None else None
@@ -191,34 +183,35 @@ class Memory:
         self._shadowed[self._entries.reference(tensor)] = entry
         return merged
 
-    def rebase(self, signal: Signal, older: Code) -> Signal | None:
-        """Express a signal in the basis of an earlier code; None where the code is no ancestor of it.
+    def _beside(self, signal: Signal, old: Shadow) -> tuple[Signal | None, Shadow]:
+        """A signal and the shadow of the memory that it is written into, in the basis that they share."""
+        code = shared((signal.code, old.code))
+        if code is None:
+            return None, old
+        if code is not old.code:
+            flat = old.labels.flat
+            based = self.bases.rebase(Signal(old.tangent, flat, old.code, old.labels.complete), code)
+            if based is None:
+                based = Signal(old.tangent, torch.where(flat >= 0, CUT, flat).to(flat.dtype), code)
+            old = Shadow(based.tangent, self._labels(based.label, code.space), code, old.itemsize)
+        return self.bases.rebase(signal, code), old
 
-        What is in doubt about the operators in between is put on one channel of each stream, so that the
-        spread of what is read later tells it.
+    def hold(self, shadow: Shadow, path: str, kind: str) -> Code | None:
+        """Mark memory that holds the streams of some tokens, to which a branch was added.
+
+        It becomes a site together with the other tokens. None where it cannot be told from another such.
         """
-        path = []
-        for code in signal.code.ancestry():
-            if code is older:
-                break
-            if code.broken or code.fit is not None:  # a product has no place for the error of a fit
-                return None
-            path.append(code)
-        else:
+        code = shadow.code
+        labels, tokens = code.space.some(shadow.labels.flat)
+        if code.part or not labels.streams or len(tokens) == code.space.tokens:
             return None
-        labels = self._labels(signal.label, older.space)
-        if not signal.complete or not labels.streams:
-            return None
-        matrix, doubt = decode(flattened(signal.tangent), labels, signal.code.streams)
-        for code in path:
-            assert code.matrix is not None and code.spread is not None  # only an entry has none, nor a parent
-            largest = matrix.abs().amax((1, 2)) * code.spread, doubt * code.matrix.abs().amax((1, 2))
-            doubt = code.streams * (largest[0] + largest[1] + doubt * code.spread)
-            matrix = matrix @ code.matrix
-        values = matrix.mT[:, older.space.marks(older.streams), :]
-        values[:, older.space.in_turn(older.streams)[: older.streams]] += doubt[:, None, None]
-        values = values * older.space.magnitudes[:, None]
-        return Signal(labels.scatter(values).view(signal.label.shape), signal.label, older)
+        eye = torch.eye(code.streams, dtype=shadow.tangent.dtype, device=shadow.tangent.device)
+        matrix = eye.expand(code.space.tokens, -1, -1)
+        spread = matrix.new_zeros(code.space.tokens)
+        shadow.code = self.bases.new(
+            Code(code.space, code.streams, code, matrix, spread, path, kind, part=True)
+        )
+        return shadow.code
 
     def enter(
         self,
@@ -237,7 +230,7 @@ class Memory:
         axis, divisions = self._entry(len(self.spaces), tensor, axis)
         space = Space.of(tensor, axis, parent.space if parent is not None else None, divisions)
         self.spaces.append(space)
-        code = self._new(Code(space, space.streams, parent, path=path, kind=kind, broken=broken))
+        code = self.bases.new(Code(space, space.streams, parent, path=path, kind=kind, broken=broken))
         label = space.labels(tensor, axis)
         if label.numel():
             tangent = encode(self._labels(label, space)).view(label.shape)
@@ -281,13 +274,13 @@ class Memory:
         if not labels.complete or not labels.streams:
             self.write(tensor, None)
             return
-        code = self._new(Code(labels.space, labels.streams, signal.code, path=path, broken=reason))
+        code = self.bases.new(Code(labels.space, labels.streams, signal.code, path=path, broken=reason))
         self.write(tensor, Signal(encode(labels).view(signal.label.shape), signal.label, code))
 
     def start(self, tensor: Tensor, label: Tensor, code: Code) -> None:
         """Go on with a code that was made for a tensor with these labels."""
         labels = self.labels(label, code.space)
-        self.write(tensor, Signal(encode(labels).view(label.shape), label, self._new(code)))
+        self.write(tensor, Signal(encode(labels).view(label.shape), label, self.bases.new(code)))
 
     def labels(self, label: Tensor, space: Space) -> Labels:
         """The labels of a tensor as one block of memory."""
@@ -328,12 +321,7 @@ class Memory:
             return None
         matrix, spread = decode(tangent, labels, code.streams)
         made = Code(code.space, labels.streams, code, matrix, spread, path, kind, site)
-        return encode(labels), self._new(made)
-
-    def _new(self, code: Code) -> Code:
-        numbered = replace(code, number=len(self.codes))
-        self.codes.append(numbered)
-        return numbered
+        return encode(labels), self.bases.new(made)
 
     def alike(self, signal: Signal, axis: int) -> bool:
         """Whether labels do not change along an axis: then a sum along it runs over streams alone."""

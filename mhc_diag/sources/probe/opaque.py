@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from mhc_diag.sources.probe.arranged import labellings
-from mhc_diag.sources.probe.call import Call, Cut, Outcome, Pass, Restart, Solved
+from mhc_diag.sources.probe.bases import Signal
+from mhc_diag.sources.probe.call import Call, Cut, Effect, Pass, Restart, Solved
 from mhc_diag.sources.probe.codes import Fit
 from mhc_diag.sources.probe.fitted import Fitted, enough, fit, precision
 from mhc_diag.sources.probe.layout import Labels, decode
 from mhc_diag.sources.probe.levelled import normalises
-from mhc_diag.sources.probe.memory import Memory, Signal
+from mhc_diag.sources.probe.memory import Memory
 from mhc_diag.sources.probe.replay import Replay, Run, typical_size
 
 TORCH = {"aten", "prims", "prim", "inductor", "c10d", "_c10d_functional"}
@@ -49,13 +50,13 @@ class Opaque:
     """As large as one stream or as all of them, computed from the streams, without a tangent."""
     replay: Replay
 
-    def outcome(self, number: int, out: Tensor) -> Outcome:
+    def outcome(self, number: int, out: Tensor) -> Effect:
         """What can be said of one result of the operation, given its place among the results."""
         if out.numel() != self.streams.numel() or not out.is_floating_point():
             return Cut(f"{self.name}, which gives no streams")
         return self._run_again(number, out) or self._fitted(out)
 
-    def _run_again(self, number: int, out: Tensor) -> Outcome | None:
+    def _run_again(self, number: int, out: Tensor) -> Effect | None:
         """M from what other streams give; None where it is not the same for all of them."""
         unit = typical_size(self.streams)
         runs = self.replay.runs(self.tensor, [change * unit for change in CHANGES])
@@ -100,7 +101,7 @@ class Opaque:
         changes = (gathered(change, one) for one in self._arrangements(branch))
         return any(laid is one for x in changes for one, _ in self._follows(number, out, runs, x))
 
-    def _fitted(self, out: Tensor) -> Outcome:
+    def _fitted(self, out: Tensor) -> Effect:
         """M from the values that the operation took and gave."""
         space, n = self.labels.space, self.labels.streams
         columns = sum(b.numel() for b in self.branches) // (space.tokens * space.channels)
@@ -157,7 +158,7 @@ class Opaque:
         distinct = dict.fromkeys(self.memory.labels(label, space) for label in found)
         yield from (labels for labels in distinct if labels.streams == streams)
 
-    def _solved(self, out: Tensor, laid: Labels, made: Fitted, how: str, *, site: bool) -> Outcome:
+    def _solved(self, out: Tensor, laid: Labels, made: Fitted, how: str, *, site: bool) -> Effect:
         code = self.signal.code
         before, spread = decode(self.signal.tangent.contiguous().view(-1), self.labels, code.streams)
         rows = made.matrix.abs().sum(dim=-1, keepdim=True)
