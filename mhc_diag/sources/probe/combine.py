@@ -42,6 +42,8 @@ def layer(signal: Signal, reason: str, axis: int = -1) -> Outcome:
 def common_shape(*values: Any) -> Sequence[int]:
     """The shape that tensors among the values are broadcast to."""
     shapes = [x.shape for x in values if isinstance(x, Tensor)]
+    if all(shape == shapes[0] for shape in shapes):
+        return shapes[0]
     return torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
 
 
