@@ -66,6 +66,8 @@ def expanded(call: Call, signal: Signal) -> Outcome:
 def common_shape(*values: Any) -> Sequence[int]:
     """The shape that tensors among the values are broadcast to."""
     shapes = [x.shape for x in values if isinstance(x, Tensor)]
+    if all(shape == shapes[0] for shape in shapes):
+        return shapes[0]
     return torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
 
 

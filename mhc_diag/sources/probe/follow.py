@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from mhc_diag.records import Skipped
 from mhc_diag.sources.probe.call import (
@@ -30,7 +30,7 @@ from mhc_diag.sources.probe.lineage import Lineage
 from mhc_diag.sources.probe.memory import Entry, Memory
 from mhc_diag.sources.probe.opaque import look
 from mhc_diag.sources.probe.rules.table import RULES, SHAPES
-from mhc_diag.sources.probe.storages import storage_of
+from mhc_diag.sources.probe.storages import storage_of, tensors_in
 from mhc_diag.sources.probe.trace import Trace
 from mhc_diag.sources.probe.unwritten import Unwritten
 
@@ -55,12 +55,12 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+        if _is_composite(func):
             with self:  # seen only in inference mode: look inside
                 made = func.decompose(*args, **kwargs)
             if made is not NotImplemented:
                 return made
-        inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        inputs = tensors_in((args, kwargs))
         name = func._schema.name.removeprefix("aten::")
         if name not in SHAPES:
             for tensor in self.unwritten.read(func, args, kwargs, inputs):
@@ -100,7 +100,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._separate(out)  # a view: its shadow is that of its memory
         if isinstance(outcome, Cut) and rule is RULES["add"]:
             self._note_unseen(inputs, out, producer)
-        made = written(func, args, kwargs) if mutates else tree_leaves(out)
+        made = written(func, args, kwargs) if mutates else tensors_in((out,))
         for number, tensor in enumerate(x for x in made if isinstance(x, Tensor)):
             if unknown is not None:
                 outcome = unknown.outcome(number, tensor)
@@ -228,6 +228,13 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return [*self._lost, *apart]
 
 
+@cache
+def _is_composite(func: Any) -> bool:
+    """Whether an operation is made of others, and is seen as such in inference mode only."""
+    name = func.name()
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd"))
+
+
 def shares_memory(out: Any, inputs: list[Tensor]) -> bool:
     """Whether all that came out is a view of what went in."""
 
@@ -236,7 +243,7 @@ def shares_memory(out: Any, inputs: list[Tensor]) -> bool:
         return id(tensor) if storage is None else storage._cdata
 
     known = {number(x) for x in inputs}
-    made = [number(x) for x in tree_leaves(out) if isinstance(x, Tensor)]
+    made = [number(x) for x in tensors_in((out,))]
     return bool(made) and all(m in known for m in made)
 
 
