@@ -29,9 +29,10 @@ from mhc_diag.sources.probe.layout import Space
 from mhc_diag.sources.probe.lineage import Lineage
 from mhc_diag.sources.probe.memory import Entry, Memory
 from mhc_diag.sources.probe.opaque import look
-from mhc_diag.sources.probe.rules.table import RULES, SHAPES
+from mhc_diag.sources.probe.rules.table import MIXINGS, RULES, SHAPES
 from mhc_diag.sources.probe.storages import storage_of, tensors_in
 from mhc_diag.sources.probe.trace import Trace
+from mhc_diag.sources.probe.unapplied import Unapplied
 from mhc_diag.sources.probe.unwritten import Unwritten
 
 
@@ -45,6 +46,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.lineage = Lineage()
         self.modules: list[str] = []
         self.unwritten = Unwritten()
+        self.unapplied = Unapplied()
         self.ends: Counter[str] = Counter()
         self._lost: list[tuple[Space, Skipped]] = []
         self._parts: list[tuple[Code, Skipped]] = []
@@ -106,7 +108,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 outcome = unknown.outcome(number, tensor)
             if self.trace is not None:
                 self._explain(self.trace, tensor, outcome, name, inputs)
-            self._commit(tensor, outcome, name, producer, known)
+            self._commit(tensor, outcome, name, producer, known, inputs)
             self.memory.trace(tensor, made_of)
             if isinstance(outcome, Cut):
                 self.lineage.mark_cut(tensor, cuts)
@@ -163,13 +165,20 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return copy
 
     def _commit(
-        self, tensor: Tensor, outcome: Effect, name: str, producer: tuple[int, str], known: bool
+        self,
+        tensor: Tensor,
+        outcome: Effect,
+        name: str,
+        producer: tuple[int, str],
+        known: bool,
+        inputs: list[Tensor],
     ) -> None:
         path = self.modules[-1] if self.modules else ""
         kind = _relative(producer[1], path)
         if isinstance(outcome, Enter):
             if outcome.signal is not None and self.memory.holds_streams(outcome.signal, tensor.shape):
-                return self._commit(tensor, Restart(outcome.signal, outcome.reason), name, producer, known)
+                restart = Restart(outcome.signal, outcome.reason)
+                return self._commit(tensor, restart, name, producer, known, inputs)
             if outcome.parent is not None:
                 self.ends[f"{path or 'the model'}: {outcome.reason} ({name})"] += 1
             self.memory.enter(
@@ -190,6 +199,8 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.ends[f"{path or 'the model'}: {outcome.reason} ({name})"] += 1
         else:
             merged = self.memory.write(tensor, outcome.signal)
+            mixes = path if name in MIXINGS else None
+            self.unapplied.passed(tensor, inputs, self.memory.shadow(tensor), mixes)
             if outcome.site or merged:
                 self._site(tensor, path, kind, outcome)
         self.lineage.produced(tensor, producer)
@@ -202,6 +213,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.memory.reseed(shadow, path, kind, site=True):
             if self.trace is not None:
                 self.trace.arrived(tensor, shadow.code, shadow.labels)
+            self.unapplied.arrived(tensor, shadow.code)
             if outcome.bypass:
                 around = Skipped(f"path around sites into {label}", outcome.bypass)
                 self._lost.append((shadow.code.space, around))

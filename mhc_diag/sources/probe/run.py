@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import MixingStack, Provenance, Skipped
 from mhc_diag.sources.inputs import Arguments, as_call
-from mhc_diag.sources.probe import chain, divisions
+from mhc_diag.sources.probe import chain, divisions, unapplied
 from mhc_diag.sources.probe.explain import explanations
 from mhc_diag.sources.probe.follow import Follow, shares_memory
 from mhc_diag.sources.probe.memory import Entry
@@ -125,7 +125,7 @@ def _stack(attempt: divisions.Attempt, model: nn.Module, told: bool, name: str, 
             certificates=found.certificates,
             fitted=found.fitted,
             settings={"torch": torch.__version__, "model": type(model).__name__},
-            notes=(*_divided(mode, found, told), *found.notes),
+            notes=(*_divided(mode, found, told), *found.notes, *_unapplied(mode, found)),
             skipped=(*found.skipped, *_lost(mode, found)),
             failure=message,
         ),
@@ -137,6 +137,10 @@ def _divided(mode: Follow, found: chain.Chain, told: bool) -> list[str]:
     entry = next(code for code in mode.memory.codes if code.space is found.space)
     where = f"the entry {entry.path}" if entry.path else "the input"
     return [divisions.note(found.space.divisions, where, told)] if found.space.divisions else []
+
+
+def _unapplied(mode: Follow, found: chain.Chain) -> tuple[str, ...]:
+    return unapplied.sentences(mode.unapplied.found, found.codes[slice(*found.run)])
 
 
 def _lost(mode: Follow, found: chain.Chain) -> list[Skipped]:

@@ -18,6 +18,8 @@ TABLE: tuple[Family, ...] = (
 )
 SHAPES = frozenset(name for family in TABLE if family.rule is moves.shape for name in family.operations)
 """Operations that look at no element of their arguments."""
+MIXINGS = frozenset(name for family in contractions.FAMILIES for name in family.operations)
+"""Operations that sum over streams."""
 RULES: dict[str, Family] = {name: family for family in TABLE for name in family.operations}
 """The family of an operation by its name without the underscore of its in-place form."""
 
