@@ -75,8 +75,8 @@ _probing = 0
 def probing() -> Iterator[None]:
     """While a probe runs the model no watcher looks, and autocast keeps none of its casts.
 
-    A cast that was kept without gradients would be used again by the training step that follows, and the
-    weight would get no gradient.
+    Versions of torch up to 2025 keep casts that were made without gradients: the training step that follows
+    would use them, and the weights would get no gradient.
     """
     import torch
 

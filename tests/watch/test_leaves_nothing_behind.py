@@ -47,6 +47,14 @@ def test_the_same_weights_and_random_numbers(form: str, autocast: bool) -> None:
     assert all(torch.equal(plain[k], watched[k]) for k in plain)
 
 
+def test_no_cast_of_a_probe_is_kept_for_training() -> None:
+    model, kept = Shown("transposed").train(), []
+    model.sites[0].register_forward_pre_hook(lambda *_: kept.append(torch.is_autocast_cache_enabled()))
+    with mhc_diag.watch(model), torch.autocast("cpu", torch.bfloat16):
+        model(TOKENS)
+    assert kept == [False, False, True]  # two probes, and the forward pass itself
+
+
 @pytest.mark.parametrize("form", ["transposed", "result"])
 def test_copies_and_files(form: str) -> None:
     model = Shown(form).train()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,6 @@ from mhc_diag.sources.exposed.squares import LARGEST, Square, picked, square
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-Alter = Callable[[], "Callable[[Tensor], None]"]
 
 ROWS = 64
 """Matrices kept of one tensor, evenly spread."""
@@ -47,7 +45,6 @@ class Seen:
 def capture(
     model: nn.Module,
     wanted: Collection[Place] | None = None,
-    alter: Alter | None = None,
 ) -> Iterator[Seen]:
     """Keep what comes by while the context is open; the tensors that modules hold are looked at in the end.
 
@@ -56,8 +53,6 @@ def capture(
     Args:
         model: whose modules.
         wanted: places; all there are if None.
-        alter: called with each tensor at a wanted place before it is kept, to write into it; a fresh one is
-            made for every forward pass.
 
     Example:
         >>> import torch
@@ -68,12 +63,6 @@ def capture(
         [('argument 0', (6, 4, 4)), ('output', (6, 4, 4))]
     """
     seen = Seen()
-    write = None if alter is None else alter()
-
-    def begun() -> None:
-        nonlocal write
-        seen.events.clear()
-        write = None if alter is None else alter()
 
     def heard(place: Place, run: int, tensor: Tensor) -> None:
         if tensor.is_floating_point():
@@ -82,11 +71,9 @@ def capture(
         if form is None or _is_batched(tensor):
             return
         with _unseen():
-            if write is not None:
-                write(tensor)
             seen.events.append(_kept(place, run, tensor, form))
 
-    with listening(model, heard, wanted, begun=begun):
+    with listening(model, heard, wanted, begun=seen.events.clear):
         yield seen
         for place, tensor in held(model):
             if wanted is None or place in wanted:

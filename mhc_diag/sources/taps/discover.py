@@ -15,7 +15,7 @@ from mhc_diag.sources.exposed.findings import told
 from mhc_diag.sources.exposed.match import Match, compare
 from mhc_diag.sources.exposed.places import Place
 from mhc_diag.sources.taps.compiled import compiled_modules
-from mhc_diag.sources.taps.disturb import mixer, shaken
+from mhc_diag.sources.taps.disturb import shaken
 from mhc_diag.sources.taps.mask import mask_of
 from mhc_diag.sources.taps.tap import Tap, Taps, runs_of
 
@@ -33,8 +33,8 @@ def discover(model: nn.Module, example: Any) -> tuple[MixingStack, Taps]:
     """Measure a model, and find for each site a place that shows its operator.
 
     A place counts if what stands there equals the operator or its transpose twice: as the model is, and with
-    noise on its small parameters and on the matrices themselves. Otherwise equal or symmetric matrices, which
-    are common at initialisation, would be confused.
+    noise on its small parameters. Otherwise equal, symmetric or constant matrices, which are common at
+    initialisation, would be confused.
 
     Args:
         model: any torch module; it is left as it was.
@@ -105,7 +105,7 @@ def _shaken(
     from mhc_diag.sources.probe import probe
 
     try:
-        with shaken(model, SEED), capture(model, places, lambda: mixer(model, SEED + 1)) as seen:
+        with shaken(model, SEED), capture(model, places) as seen:
             again = probe(model, example)
     except MhcDiagError as e:
         return None, f"with noise on its coefficients the model could not be measured: {e}"

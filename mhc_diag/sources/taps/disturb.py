@@ -7,20 +7,19 @@ any of them may be taken for any other, for its transpose, or for a constant. No
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-LARGEST = 2**18
+LARGEST = 2**20
 """Elements of the largest parameter that gets noise: coefficients are small, weights need not change."""
 MOST = 2**26
 """Elements of all of them."""
 RELATIVE = 0.05
 ABSOLUTE = 0.02
-MIXING = 0.1
 
 
 @contextlib.contextmanager
@@ -82,30 +81,3 @@ def _noisy(tensor: Tensor, draw: torch.Generator) -> Tensor:
     if isinstance(tensor, torch.nn.Parameter):
         return torch.nn.Parameter(made, requires_grad=tensor.requires_grad)
     return made
-
-
-def mixer(model: nn.Module, seed: int) -> Callable[[Tensor], None]:
-    """What writes noise into the matrices of a forward pass as they come by, once into each block of memory.
-
-    Memory of parameters and buffers is never written to, and neither is memory that several rows share.
-
-    Args:
-        model: whose parameters and buffers are spared.
-        seed: of the noise.
-    """
-    import torch
-    from torch.multiprocessing.reductions import StorageWeakRef
-
-    draw = torch.Generator().manual_seed(seed)
-    spared = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
-    done: dict[int, StorageWeakRef] = {}
-
-    def mix(tensor: Tensor) -> None:
-        number = tensor.untyped_storage()._cdata
-        if number in spared or number in done or 0 in tensor.stride():
-            return
-        done[number] = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-        noise = torch.randn(tensor.shape, generator=draw).to(tensor.device, tensor.dtype)
-        tensor.add_(MIXING * noise)
-
-    return mix

@@ -39,6 +39,24 @@ def test_a_module_that_runs_for_every_site_is_told_by_its_turn() -> None:
     assert told_of == [(i, "sites.0.maker", i, "transposed") for i in range(3)]
 
 
+def test_of_several_forward_passes_of_a_probe_one_counts() -> None:
+    class Given(Shown):
+        """Is given its streams, which a probe finds out by running it again."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            runs.append(1)
+            streams = x.unflatten(2, (4, 16))
+            for site in self.sites:
+                streams = site(streams)
+            return streams.sum(2)
+
+    runs: list[int] = []
+    stack = scanned(Given("transposed").eval(), torch.randn(2, 3, 64))
+    assert len(runs) > 1 and stack.streams == 4
+    told_of = [(e.site, e.path, e.occurrence, e.relation) for e in stack.provenance.exposed]
+    assert told_of == [(i, f"sites.{i}.maker", 0, "transposed") for i in range(3)]
+
+
 def test_a_symmetric_matrix_is_either() -> None:
     stack = scanned(Shown("transposed", at_init=True).eval())
     assert {e.relation for e in stack.provenance.exposed} == {"either"}
