@@ -268,7 +268,7 @@ def decode(tangent: Tensor, labels: Labels, streams: int) -> tuple[Tensor, Tenso
     """
     gathered = labels.gather(tangent)
     tokens = max(1, BLOCK // max(1, gathered[0].numel()))
-    marks = labels.space.marks(streams)
+    marks = labels.space.marks(streams).to(tangent.device)
     blocks = [_decode(block, labels.space, streams, marks) for block in torch.split(gathered, tokens)]
     if len(blocks) == 1:
         return blocks[0]
@@ -278,11 +278,11 @@ def decode(tangent: Tensor, labels: Labels, streams: int) -> tuple[Tensor, Tenso
 
 def _decode(gathered: Tensor, space: Space, streams: int, marks: Tensor) -> tuple[Tensor, Tensor]:
     """`decode` of some tokens (T, C, m)."""
-    values = gathered * space.reciprocals[:, None]
+    values = gathered * space.reciprocals.to(gathered.device)[:, None]
     first = values[:, :streams]  # the first n channels mark the streams in order
     if space.channels >= 2 * streams and _repeats(values, first, marks):  # the common case: nothing rounded
         return (first + 0.0).mT.contiguous(), first.new_zeros(len(first))
-    values = values[:, space.in_turn(streams)]
+    values = values[:, space.in_turn(streams).to(values.device)]
     columns, spreads = [], []
     for j in range(streams):
         of_class = values[:, j::streams, :]
