@@ -97,7 +97,8 @@ def _gradients(model: nn.Module) -> Callable[[], None]:
 
     def put_back() -> None:
         for parameter, wanted, grad in flags:
-            parameter.requires_grad_(wanted)
+            if parameter.requires_grad != wanted:
+                parameter.requires_grad_(wanted)
             if parameter.grad is not grad:
                 parameter.grad = grad
 

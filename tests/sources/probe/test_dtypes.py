@@ -76,7 +76,7 @@ class Uneven(nn.Module):
     def __init__(self, slope: float) -> None:
         super().__init__()
         self.embed, self.branch = nn.Embedding(11, C), nn.Linear(C, C)
-        self.gate = nn.Parameter(1 + slope * torch.arange(C) / C)
+        self.gate = nn.Parameter(1 + slope * torch.arange(C, dtype=torch.float64) / C)
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.embed(tokens)[:, :, None].repeat(1, 1, N, 1)

@@ -258,7 +258,7 @@ def test_traces_in_place_of_sites() -> None:
     assert [site.path for site in stack.sites] == ["sites.0", "sites.1", "sites.2"]
 
 
-@pytest.mark.filterwarnings("ignore:.*assigned during export:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*assigned during export:UserWarning", "ignore:.isinstance.treespec:FutureWarning")
 @pytest.mark.parametrize("unflattened", [False, True])
 def test_an_exported_program(unflattened: bool) -> None:
     program = torch.export.export(Streams("matmul").eval(), (TOKENS,))
