@@ -116,7 +116,7 @@ def _chain(path: Sequence[Code], sites: Sequence[Code], reasons: list[str | None
             tuple(sites),
         )
     return Chain(
-        matrices=torch.stack([_matrix(code).to(_matrix(kept[0]).device) for code in kept]),
+        matrices=torch.stack([_matrix(code) for code in kept]),
         sites=tuple(Site(code.path, code.kind, number) for number, code in enumerate(kept)),
         certificates=tuple(certificate(code) for code in kept),
         space=sites[0].space,

@@ -212,8 +212,8 @@ class Labels:
     def code(self) -> Tensor:
         """See `encode`, which shares it: nothing writes into tangents."""
         space, m = self.space, self.streams
-        stream = torch.arange(m, device=self.flat.device)
-        code = torch.where(space.marks(m)[:, None] == stream, space.magnitudes[:, None], 0.0)
+        marks, magnitudes = (v.to(self.flat.device)[:, None] for v in (space.marks(m), space.magnitudes))
+        code = torch.where(marks == torch.arange(m, device=self.flat.device), magnitudes, 0.0)
         return self.scatter(code.expand(space.tokens, space.channels, m))
 
     def gather(self, tangent: Tensor) -> Tensor:
@@ -264,16 +264,17 @@ def decode(tangent: Tensor, labels: Labels, streams: int) -> tuple[Tensor, Tenso
     over the channels that mark j, and the spread is the largest deviation from it, which bounds its error.
 
     Returns:
-        M (T, m, n), and the spread (T).
+        M (T, m, n), and the spread (T), both where the path began if a model lies on several devices.
     """
     gathered = labels.gather(tangent)
     tokens = max(1, BLOCK // max(1, gathered[0].numel()))
     marks = labels.space.marks(streams).to(tangent.device)
     blocks = [_decode(block, labels.space, streams, marks) for block in torch.split(gathered, tokens)]
-    if len(blocks) == 1:
-        return blocks[0]
     matrices, spreads = zip(*blocks, strict=True)
-    return torch.cat(matrices), torch.cat(spreads)
+    where = labels.space.magnitudes.device
+    if len(blocks) == 1:
+        return matrices[0].to(where), spreads[0].to(where)
+    return torch.cat(matrices).to(where), torch.cat(spreads).to(where)
 
 
 def _decode(gathered: Tensor, space: Space, streams: int, marks: Tensor) -> tuple[Tensor, Tensor]:
