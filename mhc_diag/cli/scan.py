@@ -19,7 +19,7 @@ def scan(
     target: Annotated[
         str,
         typer.Argument(
-            help="package.module:factory, a Hugging Face model folder, or a .pt/.safetensors file."
+            help="package.module:factory, a Hugging Face model folder, or a .pt/.safetensors/.pt2 file."
         ),
     ],
     model: Annotated[
@@ -82,6 +82,10 @@ def scan(
         bool,
         typer.Option("--unsafe-pickle", help="Load pickled modules. Runs any code that the file holds."),
     ] = False,
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="Run an exported program (.pt2), with any code that it brings."),
+    ] = False,
 ) -> None:
     """Measure the mixing of a model and its composite gains over depth."""
     from mhc_diag.gate import Policy, judge
@@ -108,6 +112,7 @@ def scan(
         batch,
         seed,
         unsafe_pickle,
+        allow_code,
         streams=streams,
         layout=layout,
         explain=explain is not None,

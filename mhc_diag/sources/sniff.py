@@ -13,9 +13,13 @@ from typing import Literal
 
 from mhc_diag.errors import MhcDiagError
 
-Kind = Literal["torch-zip", "torch-legacy", "safetensors"]
+Kind = Literal["torch-zip", "torch-legacy", "safetensors", "program"]
 
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization.MAGIC_NUMBER, pickled
+PROGRAM = {
+    "archive_format",
+    "serialized_exported_program.json",
+}  # what torch.export.save writes, now and before
 LFS = b"version https://git-lfs.github.com/spec/"
 MARKUP = (b"<!doctype", b"<html", b"<head", b"<?xml")
 LONGEST_HEADER = 100_000_000  # the safetensors library's own limit
@@ -59,8 +63,7 @@ def sniff(path: Path) -> Kind:
             hint="download it again; the address may need a login or point to the file's page",
         )
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        _check_archive(path, size)
-        return "torch-zip"
+        return _archive(path, size)
     if start.startswith(LEGACY):
         return "torch-legacy"
     if _has_header(start):
@@ -98,8 +101,8 @@ def _first_bytes(path: Path) -> tuple[bytes, int]:
     return start, status.st_size
 
 
-def _check_archive(path: Path, size: int) -> None:
-    """Refuse a zip that is cut short, is no checkpoint, or unpacks to more than it holds."""
+def _archive(path: Path, size: int) -> Kind:
+    """What a zip is; refuses one that is cut short, is none of torch's, or unpacks to more than it holds."""
     name = printable(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -115,7 +118,8 @@ def _check_archive(path: Path, size: int) -> None:
             f"{name} is a TorchScript program, expected a checkpoint of tensors",
             hint="save the state_dict of the model it was made from",
         )
-    if "data.pkl" not in inside:
+    is_program = not PROGRAM.isdisjoint({*inside, *(m.filename for m in members)})
+    if "data.pkl" not in inside and not is_program:
         raise MhcDiagError(
             f"{name} is a zip archive, but not a torch checkpoint: it has no data.pkl",
             hint="expected a file written by torch.save",
@@ -128,6 +132,7 @@ def _check_archive(path: Path, size: int) -> None:
             f"{name} has compressed or overlapping members, which torch.save never writes",
             hint="do not trust this file; ask for one written by torch.save",
         )
+    return "program" if is_program else "torch-zip"
 
 
 def _has_header(start: bytes) -> bool:

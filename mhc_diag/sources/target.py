@@ -1,4 +1,4 @@
-"""From what the user named to a stack: a factory, a model folder, or a file with or without its code."""
+"""From what the user named to a stack: a factory, a folder, a program, or a file with or without its code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import MixingStack, Skipped
-from mhc_diag.sources.sniff import printable
+from mhc_diag.sources.sniff import printable, sniff
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +28,7 @@ class Request:
     batch: int = 2
     seed: int = 0
     unsafe_pickle: bool = False
+    allow_code: bool = False
     streams: int | None = None
     layout: str | None = None
     explain: bool = False
@@ -45,8 +46,8 @@ class Request:
 def scan(request: Request) -> MixingStack:
     """Measure or read what a target holds.
 
-    A factory, a model folder and a file with `model` are measured live; a file alone is read for the static
-    part of its mixing.
+    A factory, a model folder, an exported program and a file with `model` are measured live; a file of
+    tensors alone is read for the static part of its mixing.
 
     Raises:
         MhcDiagError: the target, the code or the input is at fault.
@@ -78,6 +79,8 @@ def scan(request: Request) -> MixingStack:
 def _file(path: Path, request: Request) -> MixingStack:
     from mhc_diag.sources import checkpoint, factory, tensors
 
+    if sniff(path) == "program":
+        return _program(path, request)
     module = None
     if request.unsafe_pickle:
         factory.search_here()  # for the classes that the file names
@@ -90,6 +93,23 @@ def _file(path: Path, request: Request) -> MixingStack:
             hint="give the code too, with --model package.module:factory",
         )
     return checkpoint.scan_checkpoint(path, unsafe_pickle=request.unsafe_pickle)
+
+
+def _program(path: Path, request: Request) -> MixingStack:
+    from mhc_diag.sources import program
+
+    if not request.allow_code:
+        raise MhcDiagError(
+            f"{printable(path)} is an exported program, which has to be run to be measured",
+            hint="if you trust it, give --allow-code",
+        )
+    module, example = program.load(path)
+    if example is None and request.input is None:
+        raise MhcDiagError(
+            f"{printable(path)} carries no example input",
+            hint="give --input FILE, with the shapes that the program was exported for",
+        )
+    return _measure(module, example, request, origin="the program's own example")
 
 
 def _load(module: nn.Module, path: Path, request: Request) -> None:
@@ -122,6 +142,7 @@ def _measure(
     request: Request,
     notes: tuple[str, ...] = (),
     skipped: tuple[Skipped, ...] = (),
+    origin: str = "the factory's example",
 ) -> MixingStack:
     from mhc_diag.sources import inputs
     from mhc_diag.sources.exposed.capture import capture
@@ -134,7 +155,7 @@ def _measure(
         settings["input"] = printable(request.input)
     elif example is not None:
         arguments = example
-        settings["input"] = "the factory's example"
+        settings["input"] = origin
     else:
         drawn, vocabulary = inputs.random_tokens(
             module, tokens=request.tokens, batch=request.batch, seed=request.seed

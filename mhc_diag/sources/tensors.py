@@ -135,7 +135,7 @@ def load_pickled_module(path: Path) -> torch.nn.Module | None:
         MhcDiagError: the file cannot be read.
     """
     kind = sniff(path)
-    if kind == "safetensors":
+    if kind in {"safetensors", "program"}:
         return None
     import torch
 
@@ -147,6 +147,11 @@ def _open(path: Path, unsafe_pickle: bool) -> Stored:
     kind = sniff(path)
     if kind == "safetensors":
         return SafetensorsFile(path)
+    if kind == "program":
+        raise MhcDiagError(
+            f"{printable(path)} is an exported program, expected a file of tensors",
+            hint="scan it without --model, or save the model's state_dict",
+        )
     return TorchFile(path, legacy=kind == "torch-legacy", unsafe_pickle=unsafe_pickle)
 
 

@@ -61,7 +61,7 @@ class Bases:
             return None
         matrix, doubt = decode(signal.tangent[tracked], labels, signal.code.streams)
         for code in path:
-            matrix, doubt = _after(matrix, doubt, code, tokens)
+            matrix, doubt = _after(matrix, doubt, code, tokens.to(matrix.device))
         if row is not None:
             wide = matrix.new_zeros(len(tokens), matrix.shape[1], older.streams)
             wide[:, :, row] = matrix[:, :, 0]
@@ -69,7 +69,8 @@ class Bases:
         values = matrix.mT[:, older.space.marks(older.streams), :]
         values[:, older.space.in_turn(older.streams)[: older.streams]] += doubt[:, None, None]
         tangent = torch.zeros_like(signal.tangent)
-        tangent[tracked] = labels.scatter(values * older.space.magnitudes[:, None])
+        values = (values * older.space.magnitudes[:, None]).to(tangent.device)
+        tangent[tracked] = labels.scatter(values)
         return Signal(tangent, signal.label, older, signal.complete)
 
     def in_one(self, one: Signal, two: Signal) -> tuple[Signal, Signal] | None:

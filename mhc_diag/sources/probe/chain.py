@@ -15,8 +15,12 @@ from mhc_diag.sources.probe.fits import fitted_notes, undetermined
 from mhc_diag.sources.probe.layout import Space
 from mhc_diag.sources.probe.persistence import persistence
 
-TOLERANCE = 1e-5
-"""Largest spread with which a site counts as measured, relative to the token's largest entry of M or 1."""
+ROUNDINGS = 100
+"""Largest spread with which a site counts as measured, relative to the token's largest entry of M or 1.
+
+In units of the rounding (eps) of the dtype in which tangents are carried: 1.2e-5 in float32, which the
+streams of 16-bit models are followed in too, and 2.2e-14 in float64.
+"""
 FITTED_TOLERANCE = 1e-2
 """The same for a site whose M was fitted to values, relative to the token's largest row sum of |M|."""
 
@@ -147,7 +151,8 @@ def _reason(code: Code, streams: int) -> str | None:
     if code.fits and not bool((spread[finite] <= FITTED_TOLERANCE * size.sum(dim=2).amax(dim=1)).all()):
         return undetermined(code.fits, certificate(code))
     largest = size.flatten(1).amax(dim=1).clamp(min=1.0)
-    if not code.fits and not bool((spread[finite] <= TOLERANCE * largest).all()):
+    tolerance = ROUNDINGS * torch.finfo(spread.dtype).eps
+    if not code.fits and not bool((spread[finite] <= tolerance * largest).all()):
         return f"acts differently on different channels (certificate {certificate(code):.1e})"
     return None
 

@@ -77,6 +77,9 @@ def add_signals(
     """The sum of two terms, each with its signal if any; `right` is what the second one is made of."""
     one, two = strong([one, two])
     if one is not None and two is not None:
+        for streams, other, term in ((one, two, right), (two, one, left)):
+            if _is_fed_by(call, streams, other, term):
+                return Pass(broadcast(streams, shape), site=True)
         return _sum_of_signals(call, one, two, shape)
     signal, other = (one, right) if one is not None else (two, left)
     if signal is None:
@@ -91,6 +94,17 @@ def add_signals(
     if not signal.complete and site:
         return Cut("a branch added to what holds streams and other things")
     return Pass(broadcast(signal, shape), site=site)
+
+
+def _is_fed_by(call: Call, streams: Signal, other: Signal, term: Any) -> bool:
+    """Whether a term with a path of its own, as a second embedding has, was computed from the streams.
+
+    Then it is a branch of theirs. They were not computed from it, or it would be the same path.
+    """
+    own = call.signal(term)
+    if own is None or own.code is not other.code or other.code.space is streams.code.space:
+        return False
+    return bool(call.memory.made_of([term]) >> streams.code.number & 1)
 
 
 def _is_mean_of_channels(call: Call, signal: Signal, other: Tensor, shape: Sequence[int]) -> bool:

@@ -23,7 +23,7 @@ class Known:
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._sizes: dict[int, list[weakref.ref[Labels]]] = {}
+        self._sizes: dict[tuple[int, torch.device], list[weakref.ref[Labels]]] = {}
         self._owners: dict[int, Labels] = {}
         self._views: dict[Place, Labels] = {}
         self._alike: dict[tuple[Place, int], bool] = {}
@@ -53,12 +53,13 @@ class Known:
         return None if owner is None else (owner, *where)
 
     def _equal(self, flat: Tensor) -> Labels:
-        known = [labels for r in self._sizes.get(flat.numel(), []) if (labels := r()) is not None]
+        size = (flat.numel(), flat.device)
+        known = [labels for r in self._sizes.get(size, []) if (labels := r()) is not None]
         for labels in known:
             if torch.equal(labels.flat, flat):
                 return labels
         made = Labels(flat, self._space)
-        self._sizes[flat.numel()] = [weakref.ref(labels) for labels in (*known, made)]
+        self._sizes[size] = [weakref.ref(labels) for labels in (*known, made)]
         if made.complete:
             self._owners[flat.untyped_storage()._cdata] = made
         return made

@@ -212,8 +212,8 @@ class Labels:
     def code(self) -> Tensor:
         """See `encode`, which shares it: nothing writes into tangents."""
         space, m = self.space, self.streams
-        stream = torch.arange(m, device=self.flat.device)
-        code = torch.where(space.marks(m)[:, None] == stream, space.magnitudes[:, None], 0.0)
+        marks, magnitudes = (v.to(self.flat.device)[:, None] for v in (space.marks(m), space.magnitudes))
+        code = torch.where(marks == torch.arange(m, device=self.flat.device), magnitudes, 0.0)
         return self.scatter(code.expand(space.tokens, space.channels, m))
 
     def gather(self, tangent: Tensor) -> Tensor:
@@ -264,25 +264,26 @@ def decode(tangent: Tensor, labels: Labels, streams: int) -> tuple[Tensor, Tenso
     over the channels that mark j, and the spread is the largest deviation from it, which bounds its error.
 
     Returns:
-        M (T, m, n), and the spread (T).
+        M (T, m, n), and the spread (T), both where the path began if a model lies on several devices.
     """
     gathered = labels.gather(tangent)
     tokens = max(1, BLOCK // max(1, gathered[0].numel()))
-    marks = labels.space.marks(streams)
+    marks = labels.space.marks(streams).to(tangent.device)
     blocks = [_decode(block, labels.space, streams, marks) for block in torch.split(gathered, tokens)]
-    if len(blocks) == 1:
-        return blocks[0]
     matrices, spreads = zip(*blocks, strict=True)
-    return torch.cat(matrices), torch.cat(spreads)
+    where = labels.space.magnitudes.device
+    if len(blocks) == 1:
+        return matrices[0].to(where), spreads[0].to(where)
+    return torch.cat(matrices).to(where), torch.cat(spreads).to(where)
 
 
 def _decode(gathered: Tensor, space: Space, streams: int, marks: Tensor) -> tuple[Tensor, Tensor]:
     """`decode` of some tokens (T, C, m)."""
-    values = gathered * space.reciprocals[:, None]
+    values = gathered * space.reciprocals.to(gathered.device)[:, None]
     first = values[:, :streams]  # the first n channels mark the streams in order
     if space.channels >= 2 * streams and _repeats(values, first, marks):  # the common case: nothing rounded
         return (first + 0.0).mT.contiguous(), first.new_zeros(len(first))
-    values = values[:, space.in_turn(streams)]
+    values = values[:, space.in_turn(streams).to(values.device)]
     columns, spreads = [], []
     for j in range(streams):
         of_class = values[:, j::streams, :]

@@ -205,7 +205,7 @@ class Memory:
         labels, tokens = code.space.some(shadow.labels.flat)
         if code.part or not labels.streams or len(tokens) == code.space.tokens:
             return None
-        eye = torch.eye(code.streams, dtype=shadow.tangent.dtype, device=shadow.tangent.device)
+        eye = torch.eye(code.streams, dtype=shadow.tangent.dtype, device=code.space.magnitudes.device)
         matrix = eye.expand(code.space.tokens, -1, -1)
         spread = matrix.new_zeros(code.space.tokens)
         shadow.code = self.bases.new(

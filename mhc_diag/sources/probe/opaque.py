@@ -155,15 +155,16 @@ class Opaque:
         own = tensor.shape == self.tensor.shape
         found = [self.signal.label] if own else []
         found += labellings(tensor.shape, space, streams)
-        distinct = dict.fromkeys(self.memory.labels(label, space) for label in found)
+        distinct = dict.fromkeys(self.memory.labels(label.to(tensor.device), space) for label in found)
         yield from (labels for labels in distinct if labels.streams == streams)
 
     def _solved(self, out: Tensor, laid: Labels, made: Fitted, how: str, *, site: bool) -> Effect:
         code = self.signal.code
         before, spread = decode(self.signal.tangent.contiguous().view(-1), self.labels, code.streams)
-        rows = made.matrix.abs().sum(dim=-1, keepdim=True)
-        error = made.bound @ before.abs().to(made.bound) + spread[:, None, None] * rows
-        matrix = made.matrix @ before.to(made.matrix)
+        fitted, bound = made.matrix.to(before.device), made.bound.to(before.device)
+        rows = fitted.abs().sum(dim=-1, keepdim=True)
+        error = bound @ before.abs().to(bound) + spread[:, None, None] * rows
+        matrix = fitted @ before.to(fitted)
         error = error + (matrix - matrix.to(before.dtype)).abs()
         return Solved(
             label=laid.flat.view(out.shape),

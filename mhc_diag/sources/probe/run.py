@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from types import GeneratorType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
-from torch.utils.hooks import RemovableHandle
+from torch import nn
 
 from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import MixingStack, Provenance, Skipped
 from mhc_diag.sources.inputs import Arguments, as_call
 from mhc_diag.sources.probe import chain, divisions, unapplied
+from mhc_diag.sources.probe.arguments import copied
 from mhc_diag.sources.probe.explain import explanations
-from mhc_diag.sources.probe.follow import Follow, shares_memory
+from mhc_diag.sources.probe.follow import Follow
 from mhc_diag.sources.probe.memory import Entry
 from mhc_diag.sources.probe.named_layout import NamedLayout
 from mhc_diag.sources.probe.padding import without_padding
+from mhc_diag.sources.probe.paths import followed
 from mhc_diag.sources.probe.refusals import advice, no_entry, refuse_what_cannot_run
 from mhc_diag.sources.probe.trace import Trace
 from mhc_diag.sources.probe.undisturbed import undisturbed
@@ -58,8 +57,8 @@ def probe(
         explain: keep how each site came to be measured, in the stack's `explanations`.
 
     Raises:
-        MhcDiagError: nothing has the given layout, or the model raised an exception before any site was
-            measured.
+        MhcDiagError: no module was given, nothing has the given layout, or the model raised an exception
+            before any site was measured.
         NothingToCheck: no branch is added to anything that came from the input along a linear path.
 
     Example:
@@ -72,6 +71,11 @@ def probe(
         >>> probe(Residual(), torch.ones(1, 3, 8)).matrices.flatten().tolist()
         [0.5, 0.5, 0.5]
     """
+    if not isinstance(model, nn.Module):
+        raise MhcDiagError(
+            f"the model to probe is of type {type(model).__name__}, expected a torch.nn.Module",
+            hint="give the module itself; for an exported program, torch.export.unflatten(program)",
+        )
     call = as_call(example)
 
     refuse_what_cannot_run(model, call)
@@ -88,16 +92,17 @@ def probe(
 def _run(
     model: nn.Module, call: Arguments, streams: int | None, explain: bool, entry: Entry
 ) -> divisions.Attempt:
-    args, kwargs = tree_map_only(Tensor, lambda t: t.detach().clone(), call)
+    (args, kwargs), tensors = copied(call)
     mode = Follow(entry, Trace() if explain else None)
     failure: Exception | None = None
-    with undisturbed(model), _paths(model, mode):
-        for tensor in tree_leaves((args, kwargs)):
-            if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.ndim > 1:
-                mode.memory.enter(tensor, "", "input")
+    with undisturbed(model), followed(model, mode):
+        for tensor in tensors:
+            mode.memory.enter(tensor, "", "input")
         try:
             with mode:
-                model(*args, **kwargs)
+                out = model(*args, **kwargs)
+                if isinstance(out, GeneratorType):  # nothing has run yet
+                    deque(out, maxlen=0)
         except Exception as e:
             failure = e
     return divisions.Attempt(mode, chain.longest(mode.memory.codes, streams), failure)
@@ -167,38 +172,6 @@ def _nothing(mode: Follow, found: chain.Chain | None, name: str, call: Arguments
     if not entries:
         hint = no_entry(call)
     return NothingToCheck(f"no residual mixing was measured in {name}", hint=hint, looked_at=tuple(looked))
-
-
-@contextlib.contextmanager
-def _paths(model: nn.Module, mode: Follow) -> Iterator[None]:
-    """Keep `mode.modules` at the path of the modules that are running, and note what comes out of each."""
-    handles = []
-    try:
-        for path, module in model.named_modules():
-            if not isinstance(module, torch.jit.ScriptModule):
-                handles += _announce(module, path, mode)
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _announce(module: nn.Module, path: str, mode: Follow) -> list[RemovableHandle]:
-    def enter(_module: nn.Module, _args: Any) -> None:
-        mode.modules.append(path)
-
-    def leave(_module: nn.Module, args: Any, out: Any) -> None:
-        mode.modules.pop()
-        given = [x for x in tree_leaves(args) if isinstance(x, Tensor)]
-        for tensor in tree_leaves(out):
-            fresh = isinstance(tensor, Tensor) and not shares_memory(tensor, given)
-            if fresh and mode.memory.depends(tensor):
-                mode.lineage.produced(tensor, path)
-
-    return [  # before the user's own, one of which may raise: then what was entered is still left
-        module.register_forward_pre_hook(enter, prepend=True),
-        module.register_forward_hook(leave, always_call=True),
-    ]
 
 
 def _one_line(error: Exception) -> str:

@@ -27,7 +27,8 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         stance = torch.compiler.set_stance("force_eager")
     with torch.random.fork_rng(devices=_devices(model)), torch.no_grad(), stance:
         try:
-            model.eval()
+            with contextlib.suppress(NotImplementedError):  # an exported program runs as it was exported
+                model.eval()
             yield
         finally:
             for put_back in undo:
@@ -79,7 +80,8 @@ def _gradients(model: nn.Module) -> Callable[[], None]:
 
     def put_back() -> None:
         for parameter, wanted, grad in flags:
-            parameter.requires_grad_(wanted)
+            if parameter.requires_grad != wanted:
+                parameter.requires_grad_(wanted)
             if parameter.grad is not grad:
                 parameter.grad = grad
 

@@ -31,7 +31,8 @@ def overwrite(call: Call) -> Outcome:
         return Cut("overwritten", blank=not call.depends(call.args[1]))
     if not target.is_floating_point():
         return Cut("rounded to whole numbers")
-    return Pass(broadcast(source, target.shape))
+    tangent, label = source.tangent.to(target.device), source.label.to(target.device)
+    return Pass(broadcast(Signal(tangent, label, source.code, source.complete), target.shape))
 
 
 def clear(call: Call) -> Outcome:
