@@ -29,6 +29,8 @@ class Bases:
         self.codes: list[Code] = []
         self.resolved: set[Code] = set()
         """Codes of some tokens that have become part of a site of all tokens."""
+        self._merged: set[Code] = set()
+        """Sites of some of the streams that have become part of a site of all streams."""
         self._rows: dict[Code, tuple[Code, ...]] = {}
 
     def new(self, code: Code) -> Code:
@@ -36,6 +38,15 @@ class Bases:
         numbered = replace(code, number=len(self.codes))
         self.codes.append(numbered)
         return numbered
+
+    def standing(self) -> list[Code]:
+        """The codes in order, without those that became part of another and led to nothing else."""
+        standing, parents = [], set()
+        for code in reversed(self.codes):
+            if code not in self._merged or code in parents:
+                standing.append(code)
+                parents.add(code.parent)
+        return standing[::-1]
 
     def rebase(self, signal: Signal, older: Code) -> Signal | None:
         """Express a signal in the basis of an earlier code; None where the code is no ancestor of it.
@@ -66,6 +77,7 @@ class Bases:
             wide = matrix.new_zeros(len(tokens), matrix.shape[1], older.streams)
             wide[:, :, row] = matrix[:, :, 0]
             matrix = wide
+        self._merged.update(c for c in (signal.code, *path) if c.site and c.streams < older.streams)
         values = matrix.mT[:, older.space.marks(older.streams), :]
         values[:, older.space.in_turn(older.streams)[: older.streams]] += doubt[:, None, None]
         tangent = torch.zeros_like(signal.tangent)

@@ -100,7 +100,7 @@ def _run(
                 model(*args, **kwargs)
         except Exception as e:
             failure = e
-    return divisions.Attempt(mode, chain.longest(mode.memory.codes, streams), failure)
+    return divisions.Attempt(mode, chain.longest(mode.memory.bases.standing(), streams), failure)
 
 
 def _stack(
