@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -83,6 +84,15 @@ class Bases:
         tangent = torch.zeros_like(signal.tangent)
         tangent[tracked] = labels.scatter(values * older.space.magnitudes[:, None])
         return Signal(tangent, signal.label, older, signal.complete)
+
+    def across(self, codes: Sequence[Code]) -> str:
+        """What to say where streams of these codes are put side by side: nothing unless sites lie between."""
+        base = shared(codes)
+        if base is None:
+            return ""
+        between = (itertools.takewhile(lambda c: c is not base, code.ancestry()) for code in codes)
+        most = max(sum(c.site and c.streams == base.streams for c in path) for path in between)
+        return "streams of an earlier point stand beside its own: the sites between count as one" * (most > 1)
 
     def in_one(self, one: Signal, two: Signal) -> tuple[Signal, Signal] | None:
         """Two signals in one basis, where this loses nothing of what lies between; else None.
