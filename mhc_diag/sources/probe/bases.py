@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -29,6 +30,8 @@ class Bases:
         self.codes: list[Code] = []
         self.resolved: set[Code] = set()
         """Codes of some tokens that have become part of a site of all tokens."""
+        self._merged: set[Code] = set()
+        """Sites of some of the streams that have become part of a site of all streams."""
         self._rows: dict[Code, tuple[Code, ...]] = {}
 
     def new(self, code: Code) -> Code:
@@ -36,6 +39,15 @@ class Bases:
         numbered = replace(code, number=len(self.codes))
         self.codes.append(numbered)
         return numbered
+
+    def standing(self) -> list[Code]:
+        """The codes in order, without those that became part of another and led to nothing else."""
+        standing, parents = [], set()
+        for code in reversed(self.codes):
+            if code not in self._merged or code in parents:
+                standing.append(code)
+                parents.add(code.parent)
+        return standing[::-1]
 
     def rebase(self, signal: Signal, older: Code) -> Signal | None:
         """Express a signal in the basis of an earlier code; None where the code is no ancestor of it.
@@ -66,12 +78,22 @@ class Bases:
             wide = matrix.new_zeros(len(tokens), matrix.shape[1], older.streams)
             wide[:, :, row] = matrix[:, :, 0]
             matrix = wide
+        self._merged.update(c for c in (signal.code, *path) if c.site and c.streams < older.streams)
         values = matrix.mT[:, older.space.marks(older.streams), :]
         values[:, older.space.in_turn(older.streams)[: older.streams]] += doubt[:, None, None]
         tangent = torch.zeros_like(signal.tangent)
         values = (values * older.space.magnitudes[:, None]).to(tangent.device)
         tangent[tracked] = labels.scatter(values)
         return Signal(tangent, signal.label, older, signal.complete)
+
+    def across(self, codes: Sequence[Code]) -> str:
+        """What to say where streams of these codes are put side by side: nothing unless sites lie between."""
+        base = shared(codes)
+        if base is None:
+            return ""
+        between = (itertools.takewhile(lambda c: c is not base, code.ancestry()) for code in codes)
+        most = max(sum(c.site and c.streams == base.streams for c in path) for path in between)
+        return "streams of an earlier point stand beside its own: the sites between count as one" * (most > 1)
 
     def in_one(self, one: Signal, two: Signal) -> tuple[Signal, Signal] | None:
         """Two signals in one basis, where this loses nothing of what lies between; else None.

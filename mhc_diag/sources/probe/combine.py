@@ -169,6 +169,13 @@ def on_common_ground(
     return found, any(s.code is not code for s in present)
 
 
+def side_by_side(call: Call, known: Sequence[Signal | None], made: Signal, *, merged: bool) -> Pass:
+    """What was made of signals that lie side by side: a site where they come from different points."""
+    site = merged and made.complete
+    bypass = call.memory.bases.across([s.code for s in known if s is not None]) if site else ""
+    return Pass(made, site=site, bypass=bypass)
+
+
 def scaled(signal: Signal | None, factor: Any) -> Signal | None:
     """A signal times a number."""
     if signal is None or factor == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -200,7 +201,11 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if known:
                 self.ends[f"{path or 'the model'}: {outcome.reason} ({name})"] += 1
         else:
+            old = self.memory.shadow(tensor)
             merged = self.memory.write(tensor, outcome.signal)
+            if merged and old is not None:
+                across = self.memory.bases.across([outcome.signal.code, old.code])
+                outcome = replace(outcome, bypass=outcome.bypass or across)
             mixes = path if name in MIXINGS else None
             self.unapplied.passed(tensor, inputs, self.memory.shadow(tensor), mixes)
             if outcome.site or merged:

@@ -105,7 +105,7 @@ def _run(
                     deque(out, maxlen=0)
         except Exception as e:
             failure = e
-    return divisions.Attempt(mode, chain.longest(mode.memory.codes, streams), failure)
+    return divisions.Attempt(mode, chain.longest(mode.memory.bases.standing(), streams), failure)
 
 
 def _stack(

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from mhc_diag.sources.probe.bases import Signal
 from mhc_diag.sources.probe.call import Call, Cut, Enter, Outcome, Pass
-from mhc_diag.sources.probe.combine import add_signals, broadcast, expanded, on_common_ground, relabelled
+from mhc_diag.sources.probe.combine import (
+    add_signals,
+    broadcast,
+    expanded,
+    on_common_ground,
+    relabelled,
+    side_by_side,
+)
 from mhc_diag.sources.probe.layout import BLANK
 from mhc_diag.sources.probe.rules.family import Family
 
@@ -55,7 +62,7 @@ def join(call: Call) -> Outcome:
         call.apply(of, axis) for of in ([s.tangent for s in signals], [s.label for s in signals])
     )
     made = Signal(tangent, label, code, complete)
-    return Pass(made, site=complete) if merged else expanded(call, made)
+    return side_by_side(call, known, made, merged=True) if merged else expanded(call, made)
 
 
 def place(call: Call) -> Outcome:
@@ -81,10 +88,8 @@ def place(call: Call) -> Outcome:
     label = onto.label
     if known[1] is not None or call.depends(source):
         label = written(onto.label, extra.label)
-    complete = bool((label >= 0).all())
-    return Pass(
-        Signal(written(onto.tangent, extra.tangent), label, onto.code, complete), site=merged and complete
-    )
+    made = Signal(written(onto.tangent, extra.tangent), label, onto.code, bool((label >= 0).all()))
+    return side_by_side(call, known, made, merged=merged)
 
 
 def accumulate(call: Call) -> Outcome:
@@ -127,8 +132,8 @@ def choose(call: Call) -> Outcome:
         if signal is None and not call.depends(value):
             labels[i] = labels[1 - i]
     label = torch.where(condition, labels[0], labels[1]).expand(shape)
-    complete = bool((label >= 0).all())
-    return Pass(Signal(tangent, label, signals[0].code, complete), site=merged and complete)
+    made = Signal(tangent, label, signals[0].code, bool((label >= 0).all()))
+    return side_by_side(call, known, made, merged=merged)
 
 
 def mask(call: Call) -> Outcome:

@@ -114,3 +114,29 @@ def expanded_by_a_layer(model: Model, x: Tensor) -> Tensor:
 def expanded_by_a_layer_for_one_site(model: Model, x: Tensor) -> Tensor:
     y = model.expand(x).view(B, S, 4, C)
     return model.applies(model.dynamic(y.mean(2))) @ y + model.branch(y)
+
+
+AROUND = ("streams of an earlier point stand beside its own",)
+
+
+@case("tokens that skip two sites", skipped=AROUND)
+def skipping_tokens(model: Model, x: Tensor) -> Tensor:
+    y = model.widen(x)
+    one, two = model.dynamic(y.mean(2)), model.static.detach()
+    kept = (torch.arange(S) != 1).view(1, S, 1, 1)
+    model.applies(torch.where(kept, two @ one, model.eye))
+    z = one @ y + model.branch(y)
+    z = two @ z + model.branch(z)
+    y = torch.where(kept, z, y)
+    return model.applies(model.static) @ y + model.branch(y)
+
+
+@case("streams that skip two sites, written in place", skipped=AROUND)
+def skipping_streams(model: Model, x: Tensor) -> Tensor:
+    y = model.widen(x)
+    m = model.static.detach()
+    model.applies(torch.cat([(m @ m)[:3], model.eye[3:]]))
+    z = m @ y + model.branch(y)
+    z = m @ z + model.branch(z)
+    z[:, :, 3] = y[:, :, 3]
+    return model.applies(m) @ z + model.branch(z)
