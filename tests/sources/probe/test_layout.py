@@ -62,27 +62,6 @@ def test_no_period_of_the_channels_falls_together_with_the_code(streams: int, tu
     assert any(len({*halves[marks == j].tolist()}) == 2 for j in range(streams))
 
 
-@pytest.mark.parametrize("move", [lambda x: x.roll(1, 0), lambda x: x.roll(1, 1), lambda x: x.flip(1)])
-def test_a_stream_that_was_moved_alone_is_no_longer_told_apart(move: Callable[[Tensor], Tensor]) -> None:
-    label = labels_of("tmc").flat.view(T, M, C).clone()
-    label[:, 2] = move(label[:, 2])
-    assert Labels(label.view(-1), labels_of("tmc").space).streams == 0
-
-
-@pytest.mark.parametrize("streams", [2, 3, 4, 5, 8])
-@pytest.mark.parametrize("turns", [2, 3, 5])
-def test_no_period_of_the_channels_falls_together_with_the_code(streams: int, turns: int) -> None:
-    channels = streams * turns + 1
-    marks = Space.of(torch.empty(1, channels)).marks(streams)
-    assert sorted(marks[: streams * turns].tolist()) == sorted([*range(streams)] * turns)
-    channel = torch.arange(channels)
-    for period in range(2, streams + 1):
-        seen = [len({*(channel[marks == j] % period).tolist()}) for j in range(streams)]
-        assert max(seen) > 1  # a factor with this period differs between channels of one stream
-    halves = 2 * channel < channels
-    assert any(len({*halves[marks == j].tolist()}) == 2 for j in range(streams))
-
-
 def test_labels_that_are_no_whole_number_of_streams() -> None:
     labels = labels_of("tmc")
     flat = labels.flat.clone()
