@@ -214,3 +214,104 @@ def test_code_beside_the_weights_is_neither_run_nor_asked_about(
     monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "y")
     assert "code of its own, which is never run" in run("scan", "llm", *OUTPUTS).refused()
     assert asked == []
+
+
+ODD = """
+import torch
+from torch import nn
+X = torch.ones(2, 3, 16)
+class Net(nn.Module):
+    def __init__(self, run, width=16):
+        super().__init__()
+        self.run, self.a, self.norm = run, nn.Linear(width, width), nn.LayerNorm(width)
+    def forward(self, x, *rest):
+        return self.run(self, x)
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(16, 16)
+    def forward(self, x, mask):
+        return x + self.a(x) * mask
+def fails(m, x):
+    raise ValueError("no such thing\\nand more")
+def wide(m, x):
+    y = x.unsqueeze(2).repeat(1, 1, 4, 1)
+    return 0.5 * y + m.a(y.mean(2))[:, :, None]
+def plain(m, x):
+    return x + m.a(x)
+def counts(m, x):
+    return x * 2 + x.sum()
+def nothing(m, x):
+    return None
+def mlp(m, x):
+    return m.a(torch.relu(m.a(x)))
+def fake():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    with FakeTensorMode():
+        return Net(plain), torch.ones(2, 3, 16)
+def meta(example):
+    with torch.device("meta"):
+        return Net(plain), example
+class Lazy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.LazyLinear(16)
+    def forward(self, x):
+        return x + self.a(x)
+def build():
+    return MADE
+"""
+
+
+@pytest.mark.parametrize(
+    ("made", "exit_code", "told", "hint"),
+    [
+        ("Net(mlp), X", 3, "no residual mixing was measured", "follows additions of a branch"),
+        ("Net(nothing), X", 3, "no residual mixing was measured", "follows additions of a branch"),
+        ("Net(counts), torch.ones(2, 3).long()", 3, "no residual", "no floating-point input"),
+        ("Net(plain), torch.ones(16)", 3, "no residual", "axes of tokens and of channels"),
+        ("Net(wide, 6), torch.ones(2, 3, 6)", 3, "no residual", "follows additions"),
+        ("Net(fails), X", 2, "raised ValueError: no such thing and more", "shape and dtype"),
+        ("Masked(), X", 2, "missing 1 required positional argument: 'mask'", "with (float32[2, 3, 16])"),
+        ("Net(plain), torch.ones(2, 0, 16)", 2, "is empty: its shape is (2, 0, 16)", "at least one token"),
+        ("Lazy(), X", 2, "a.weight gets its shape from the first call", "call the model once"),
+        ("meta(X)", 2, "shapes but no numbers: a.weight is on the meta device", "load its weights"),
+        ("Net(plain), X.to('meta')", 2, "has a shape but no numbers", "on the device of the model"),
+        ("fake()", 2, "shapes but no numbers: a.weight is a fake tensor", "load its weights"),
+    ],
+)
+def test_a_model_that_cannot_be_measured(
+    run: Callable[..., Any], code: Callable[[str], str], made: str, exit_code: int, told: str, hint: str
+) -> None:
+    name = code(ODD.replace("MADE", made))
+    done = run("scan", f"{name}:build", *OUTPUTS)
+    assert told in done.refused(exit_code)
+    assert hint in done.err.splitlines()[1]
+
+
+def test_too_few_channels_are_named(run: Callable[..., Any], code: Callable[[str], str]) -> None:
+    name = code(ODD.replace("MADE", "Net(wide, 6), torch.ones(2, 3, 6)"))
+    done = run("scan", f"{name}:build")
+    assert "6 channels are too few to tell 4 streams apart twice" in done.err
+
+
+def test_a_model_with_norms_on_its_path_says_so(run: Callable[..., Any], code: Callable[[str], str]) -> None:
+    loop = (
+        "def post(m, x):\n    for _ in range(3):\n        x = m.norm(x + m.a(x))\n    return x\ndef build():"
+    )
+    name = code(ODD.replace("def build():", loop).replace("MADE", "Net(post), X"))
+    done = run("scan", f"{name}:build")
+    assert done.code == 0 and "not all of it was measured (2 left out)" in " ".join(done.out.split())
+    assert done.out.count("a normalisation on the residual path, which is not linear") == 2
+    assert run("scan", f"{name}:build", "--max-gain", "4").code == 2
+
+
+def test_weights_that_are_nan_are_reported_and_cannot_pass(
+    run: Callable[..., Any], code: Callable[[str], str]
+) -> None:
+    gate = "def gated(m, x):\n    return torch.sigmoid(m.a(x))[..., :1] * x + m.a(x)\ndef build():"
+    made = "Net(gated).apply(lambda m: [nn.init.constant_(p, float('nan')) for p in m.parameters()]), X"
+    name = code(ODD.replace("def build():", gate).replace("MADE", made))
+    done = run("scan", f"{name}:build")
+    assert done.code == 0 and "1 of 1 sites have matrices that are not finite" in " ".join(done.out.split())
+    assert run("scan", f"{name}:build", "--max-gain", "4").code == 1

@@ -22,6 +22,7 @@ from mhc_diag.sources.probe.follow import Follow, shares_memory
 from mhc_diag.sources.probe.memory import Entry
 from mhc_diag.sources.probe.named_layout import NamedLayout
 from mhc_diag.sources.probe.padding import without_padding
+from mhc_diag.sources.probe.refusals import advice, no_entry, refuse_what_cannot_run
 from mhc_diag.sources.probe.trace import Trace
 from mhc_diag.sources.probe.undisturbed import undisturbed
 
@@ -73,13 +74,14 @@ def probe(
     """
     call = as_call(example)
 
+    refuse_what_cannot_run(model, call)
     run = functools.partial(_run, model, call, streams, explain)
     if layout is not None:
         best = divisions.told(run, NamedLayout.parse(layout, streams))
     else:
         best = divisions.search(run, streams=streams)
     own = type(model).__name__
-    stack = _stack(best, model, layout is not None, name or own, target or own)
+    stack = _stack(best, model, call, layout is not None, name or own, target or own)
     return without_padding(stack, model, call)
 
 
@@ -101,16 +103,15 @@ def _run(
     return divisions.Attempt(mode, chain.longest(mode.memory.codes, streams), failure)
 
 
-def _stack(attempt: divisions.Attempt, model: nn.Module, told: bool, name: str, target: str) -> MixingStack:
+def _stack(
+    attempt: divisions.Attempt, model: nn.Module, call: Arguments, told: bool, name: str, target: str
+) -> MixingStack:
     mode, found, failure = attempt.mode, attempt.found, attempt.failure
     message = "" if failure is None else f"{type(failure).__name__}: {_one_line(failure)}"
     if found is None or not found.sites:
         if failure is not None:
-            raise MhcDiagError(
-                f"{name} raised {message}",
-                hint="check that the input has the shape and dtype the model expects",
-            ) from failure
-        raise _nothing(mode, found, name)
+            raise MhcDiagError(f"{name} raised {message}", hint=advice(failure, call)) from failure
+        raise _nothing(mode, found, name, call)
     return MixingStack(
         name=name,
         matrices=found.matrices,
@@ -149,7 +150,7 @@ def _lost(mode: Follow, found: chain.Chain) -> list[Skipped]:
     return lost
 
 
-def _nothing(mode: Follow, found: chain.Chain | None, name: str) -> NothingToCheck:
+def _nothing(mode: Follow, found: chain.Chain | None, name: str, call: Arguments) -> NothingToCheck:
     entries = [c for c in mode.memory.codes if c.parent is None]
     looked = [f"entry {c.path or name} ({c.kind}), {c.space.channels} channels" for c in entries]
     looked += [f"path ended in {end}, {count} times" for end, count in mode.ends.most_common(12)]
@@ -160,7 +161,7 @@ def _nothing(mode: Follow, found: chain.Chain | None, name: str) -> NothingToChe
     looked += [f"not measured: {s.what}: {s.reason}" for s in skipped[:12]]
     hint = "the probe starts at an embedding or a floating-point input and follows additions of a branch"
     if not entries:
-        hint = "the model was given no floating-point input and looked nothing up in an embedding"
+        hint = no_entry(call)
     return NothingToCheck(f"no residual mixing was measured in {name}", hint=hint, looked_at=tuple(looked))
 
 

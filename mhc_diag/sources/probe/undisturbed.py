@@ -5,30 +5,22 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
-from mhc_diag.errors import MhcDiagError
-
-CONTAINERS = (dict, OrderedDict, list, set)
+PLAIN = (bool, int, float, str)
 
 
 @contextlib.contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for all modules, and all that a forward pass changes put back as it was.
 
-    That is: what each module holds (flags, submodules, parameters, hooks, plain attributes), the contents of
-    buffers and of attributes that are tensors, gradients, random numbers, and torch's global switches.
-
-    Raises:
-        MhcDiagError: the model has parameters that its first call would make, which could not be undone.
+    That is: flags, submodules, parameters, hooks and counters of each module, the contents of buffers and of
+    attributes that are tensors, gradients, random numbers, and torch's global switches.
     """
-    _refuse_lazy(model)
     undo = [_attributes(model), _contents(model), _gradients(model), *_switches(), *_random_numbers()]
     stance = contextlib.nullcontext()
     if "torch._dynamo" in sys.modules:
@@ -42,31 +34,22 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
                 put_back()
 
 
-def _refuse_lazy(model: nn.Module) -> None:
-    tensors = (*model.named_parameters(), *model.named_buffers())
-    lazy = next((name for name, tensor in tensors if is_lazy(tensor)), None)
-    if lazy is not None:
-        raise MhcDiagError(
-            f"{type(model).__name__} is not initialised: {lazy} gets its shape from the first call",
-            hint="call the model once with this input before it is measured",
-        )
-
-
 def _attributes(model: nn.Module) -> Callable[[], None]:
-    """What modules hold, with the items of plain containers, such as lists that serve as a cache."""
+    """What modules register, and plain values such as counters.
+
+    Tensors and lists that a forward pass binds to plain attributes stay: it keeps them to be read.
+    """
     held = [(module, dict(vars(module))) for module in model.modules()]
-    items = [
-        (value, value.copy()) for _, kept in held for value in kept.values() if type(value) in CONTAINERS
-    ]
+    plain = [(module, {k: v for k, v in kept.items() if isinstance(v, PLAIN)}) for module, kept in held]
+    registers = [v for _, kept in held for k, v in kept.items() if k.startswith("_") and isinstance(v, dict)]
+    registered = [(register, register.copy()) for register in registers]
 
     def put_back() -> None:
-        for module, kept in held:
-            vars(module).update(kept)
-            for added in vars(module).keys() - kept.keys():
-                del vars(module)[added]
-        for value, kept in items:
-            value.clear()
-            value.extend(kept) if isinstance(value, list) else value.update(kept)
+        for module, values in plain:
+            vars(module).update(values)
+        for register, items in registered:
+            register.clear()
+            register.update(items)
 
     return put_back
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from composed_parts import BRANCHES, INJECTIONS, LAYOUTS, STEPS
-from composed_traps import TRAPS
+from composed_traps import TRAPS, UNSEEN
 from torch import Tensor, nn
 
 WORDS = 13
@@ -51,7 +51,7 @@ class Recipe:
     def plain(self) -> bool:
         """Whether there is nothing in it that cannot or need not be measured."""
         steps = [step for block in self.blocks for step in block.steps]
-        traps = any(step in TRAPS for step in steps)
+        traps = any(step not in STEPS and step not in LAYOUTS for step in steps)
         few = self.channels < 2 * self.streams or (self.streams == 1 and self.batch * self.tokens == 1)
         return not traps and not self.early and not few
 
@@ -60,6 +60,13 @@ class Recipe:
         """Whether what follows a norm may as well be a branch, as what was before it is added again."""
         steps = [step for block in self.blocks for step in block.steps if step in TRAPS]
         return "long skip" in steps and len({*steps}) > 1
+
+    @property
+    def torn(self) -> bool:
+        """Whether one stream is moved away from the others and a branch is added to some of them only."""
+        steps = {step for block in self.blocks for step in block.steps}
+        some = any(block.injection in ("into one", "assigned to one", "cat") for block in self.blocks)
+        return some and any("of one stream" in step or step == "crossed" for step in steps)
 
 
 @dataclass
@@ -155,7 +162,7 @@ class Part(nn.Module):
             if step in LAYOUTS:
                 y = LAYOUTS[step][1](LAYOUTS[step][0](y), self)
                 continue
-            y, m = (STEPS | TRAPS)[step](self, y)
+            y, m = (STEPS | TRAPS | UNSEEN)[step](self, y)
             truth = None if m is None or truth is None else m @ truth
             if self.tape is not None:
                 y = self.tape.pass_by(self.number, y, trap=step in TRAPS)

@@ -159,9 +159,46 @@ def test_what_can_be_measured_is_right(recipe: Recipe) -> None:
 
 
 @QUICK
-@for_all(recipes(traps=True))
+@for_all(recipes(traps=True).filter(lambda recipe: not recipe.torn))
 def test_what_cannot_be_measured_is_never_wrong(recipe: Recipe) -> None:
     check(recipe)
+
+
+@pytest.mark.xfail(strict=True, reason="the site of one stream stands although that of all was given up")
+def test_a_branch_added_to_one_stream_beside_one_that_was_moved() -> None:
+    moved = Block(("tokens of one stream rolled",), injection="assigned to one")
+    check(Recipe(batch=2, tokens=2, streams=2, channels=5, blocks=(Block(()), moved), early=1))
+
+
+@pytest.mark.xfail(strict=True, reason="where M is 0 for the stream that a channel marks, it is not seen")
+def test_a_gate_of_one_channel_of_one_stream() -> None:
+    check(Recipe(batch=2, tokens=3, streams=4, channels=16, blocks=(Block(("gate of one element",)),)))
+
+
+@pytest.mark.xfail(strict=True, reason="the residual path with most sites may be one inside a branch")
+def test_a_branch_with_more_sites_than_the_model() -> None:
+    class Deep(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.norm = torch.nn.Embedding(5, 16), torch.nn.LayerNorm(16)
+            self.inner = torch.nn.ModuleList(torch.nn.Linear(16, 16) for _ in range(3))
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            y = self.embed(tokens).unsqueeze(2).repeat(1, 1, 4, 1)
+            f = self.norm(y.mean(2))
+            for layer in self.inner:
+                f = f + layer(f).tanh()
+            return 0.5 * y + f[:, :, None]
+
+    assert probe(Deep(), torch.arange(4).view(2, 2)).matrices.shape[-1] == 4
+
+
+@pytest.mark.xfail(strict=True, reason="after the end of the path only updates by a plain sum are named")
+@pytest.mark.parametrize("injection", ["baddbmm", "into one", "out"])
+def test_what_comes_after_the_end_of_the_path_is_named(injection: str) -> None:
+    blocks = (Block(()), Block(("tanh",), injection=injection))
+    recipe = Recipe(batch=2, tokens=3, streams=4, channels=16, blocks=blocks)
+    assert probe(Composed(recipe), given(recipe)).provenance.skipped
 
 
 @pytest.mark.slow
@@ -173,6 +210,6 @@ def test_many_that_can_be_measured(recipe: Recipe) -> None:
 
 @pytest.mark.slow
 @LONG
-@for_all(recipes(traps=True))
+@for_all(recipes(traps=True).filter(lambda recipe: not recipe.torn))
 def test_many_that_cannot_be_measured(recipe: Recipe) -> None:
     check(recipe)
