@@ -30,6 +30,8 @@ class Bases:
         self.codes: list[Code] = []
         self.resolved: set[Code] = set()
         """Codes of some tokens that have become part of a site of all tokens."""
+        self.absorbed = 0
+        """Codes that branches of others were made of, as a set of bits by their numbers."""
         self._merged: set[Code] = set()
         """Sites of some of the streams that have become part of a site of all streams."""
         self._rows: dict[Code, tuple[Code, ...]] = {}
@@ -48,6 +50,10 @@ class Bases:
                 standing.append(code)
                 parents.add(code.parent)
         return standing[::-1]
+
+    def inside(self) -> set[Code]:
+        """The codes of which a branch was made: a path that ends there is a part of the branch."""
+        return {code for code in self.codes if self.absorbed >> code.number & 1}
 
     def rebase(self, signal: Signal, older: Code) -> Signal | None:
         """Express a signal in the basis of an earlier code; None where the code is no ancestor of it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,18 +46,26 @@ class Chain:
     """The number of the path's last site among all codes."""
 
 
-def longest(codes: Sequence[Code], wanted: int | None = None) -> Chain | None:
+def longest(codes: Sequence[Code], wanted: int | None = None, inside: Collection[Code] = ()) -> Chain | None:
     """The chain of the path with the most sites, or None where there is no site at all.
 
     The number of streams is the one that is wanted, or the one that most sites of one path have, the latest
     path if two draw level. A site that is not square, that is not linear in the one before it, or whose
     certificate is too weak splits the path: the longest run of measured sites is kept and the others are
     listed as skipped, because a composite across a gap would be a guess.
+
+    Args:
+        codes: all codes of a run, in order.
+        wanted: number of streams, if it is known.
+        inside: codes of which branches were made. A path that ends there is a part of a branch, and counts
+            only where there is no other.
     """
-    streams = {code.streams for code in codes if code.site and wanted in (None, code.streams)}
-    if not streams:
+    sites = [code for code in codes if code.site and wanted in (None, code.streams)]
+    ends = [code for code in sites if code not in inside] or sites
+    if not ends:
         return None
-    n, end = max(((n, _last(codes, n)) for n in streams), key=lambda found: (found[1][0], found[1][1].number))
+    found = ((n, _last(codes, n, ends)) for n in {code.streams for code in ends})
+    n, end = max(found, key=lambda last: (last[1][0], last[1][1].number))
     path = list(reversed(list(end[1].ancestry())))
     sites = [code for code in path if code.site]
     reasons = [_reason(code, n) for code in sites]
@@ -84,21 +92,22 @@ def _other_paths(codes: Sequence[Code], space: Space) -> tuple[str, ...]:
     found = []
     for other in dict.fromkeys(code.space for code in codes if code.site and code.space is not space):
         streams = {code.streams for code in codes if code.site and code.space is other}
-        count, end = max((_last(codes, n, other) for n in streams), key=lambda last: last[0])
+        ends = [code for code in codes if code.site and code.space is other]
+        count, end = max((_last(codes, n, ends) for n in streams), key=lambda last: last[0])
         if count > 1:
             where = Site(end.path, end.kind, 0).label
             found.append(f"another residual path, {count} sites up to {where}, is not part of this report")
     return tuple(found)
 
 
-def _last(codes: Sequence[Code], streams: int, space: Space | None = None) -> tuple[int, Code]:
-    """The last site of the path with the most sites of so many streams, and how many those are."""
+def _last(codes: Sequence[Code], streams: int, ends: Sequence[Code]) -> tuple[int, Code]:
+    """Of the sites where a path may end, that of the most sites of so many streams, and how many."""
     count: dict[int, int] = {}
     for code in codes:
         above = count[code.parent.number] if code.parent is not None else 0
         count[code.number] = above + (code.site and code.streams == streams)
-    ends = (c for c in codes if c.site and c.streams == streams and space in (None, c.space))
-    end = max(ends, key=lambda c: (count[c.number], c.number))
+    last = (c for c in ends if c.streams == streams)
+    end = max(last, key=lambda c: (count[c.number], c.number))
     return count[end.number], end
 
 

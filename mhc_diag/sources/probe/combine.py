@@ -93,6 +93,8 @@ def add_signals(
         return Restart(signal, "a normalisation")
     if not signal.complete and site:
         return Cut("a branch added to what holds streams and other things")
+    if site:
+        call.memory.absorb(other, signal.code)
     return Pass(broadcast(signal, shape), site=site)
 
 

@@ -122,6 +122,11 @@ class Memory:
                     made_of |= 1 << entry.shadow.code.number
         return made_of
 
+    def absorb(self, branch: Tensor, streams: Code) -> None:
+        """Note that a branch joins streams: paths that lead into it are a part of it, however long."""
+        own = sum(1 << code.number for code in streams.ancestry())
+        self.bases.absorbed |= self.made_of([branch]) & ~own
+
     def trace(self, tensor: Tensor, made_of: int) -> None:
         """Note which codes a tensor was computed from."""
         entry = self._entries.get(tensor)

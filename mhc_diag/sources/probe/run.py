@@ -105,7 +105,8 @@ def _run(
                     deque(out, maxlen=0)
         except Exception as e:
             failure = e
-    return divisions.Attempt(mode, chain.longest(mode.memory.bases.standing(), streams), failure)
+    bases = mode.memory.bases
+    return divisions.Attempt(mode, chain.longest(bases.standing(), streams, bases.inside()), failure)
 
 
 def _stack(

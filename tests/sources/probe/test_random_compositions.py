@@ -72,9 +72,6 @@ def check(recipe: Recipe) -> None:
         return
     if recipe.ambiguous or any("already" in note for note in stack.provenance.notes):
         return  # what is a branch, or what is a stream of the input, has more than one right answer
-    if any(site.path.endswith("net") for site in stack.sites):  # the path inside a branch is the longer one
-        assert not recipe.plain and bool((stack.matrices == 1).all())
-        return
     blocks = [int(site.path.split(".")[1]) for site in stack.sites]
     assert blocks == sorted(blocks) and {*blocks} == {*range(min(blocks), max(blocks) + 1)}, blocks
     if recipe.plain:
@@ -164,7 +161,6 @@ def test_what_cannot_be_measured_is_never_wrong(recipe: Recipe) -> None:
     check(recipe)
 
 
-@pytest.mark.xfail(strict=True, reason="the site of one stream stands although that of all was given up")
 def test_a_branch_added_to_one_stream_beside_one_that_was_moved() -> None:
     moved = Block(("tokens of one stream rolled",), injection="assigned to one")
     check(Recipe(batch=2, tokens=2, streams=2, channels=5, blocks=(Block(()), moved), early=1))
@@ -175,7 +171,6 @@ def test_a_gate_of_one_channel_of_one_stream() -> None:
     check(Recipe(batch=2, tokens=3, streams=4, channels=16, blocks=(Block(("gate of one element",)),)))
 
 
-@pytest.mark.xfail(strict=True, reason="the residual path with most sites may be one inside a branch")
 def test_a_branch_with_more_sites_than_the_model() -> None:
     class Deep(torch.nn.Module):
         def __init__(self) -> None:
