@@ -48,6 +48,8 @@ def _attributes(model: nn.Module) -> Callable[[], None]:
     def put_back() -> None:
         for module, values in plain:
             vars(module).update(values)
+            if "training" not in values:  # a frozen script has no such flag until it is set
+                vars(module).pop("training", None)
         for register, items in registered:
             register.clear()
             register.update(items)

@@ -34,12 +34,13 @@ MIXING = {
 
 
 class Stacked(nn.Module):
-    """`depth` branches on STREAMS streams, connected by the class of one of MODULES."""
+    """`depth` branches on streams, connected by the class of one of MODULES."""
 
     def __init__(
         self,
         kind: str,
         *,
+        streams: int = STREAMS,
         depth: int = 3,
         branch: Callable[[], nn.Module] | None = None,
         start: nn.Module | None = None,
@@ -51,17 +52,17 @@ class Stacked(nn.Module):
         super().__init__()
         random.seed(0)  # where layers are not numbered, the library draws the stream that each one reads
         torch.manual_seed(0)
-        self.kind, self.fractions = kind, options.get("num_fracs", 1)
+        self.kind, self.streams, self.fractions = kind, streams, options.get("num_fracs", 1)
         module = importlib.import_module(MODULES[kind])
         connect = getattr(module, "mHC", None) or module.HyperConnections
         of_class = (connect,) if kind == "branch inputs" else ()  # its functions still take their class
-        self.expand, self.reduce = module.get_expand_reduce_stream_functions(*of_class, STREAMS)
+        self.expand, self.reduce = module.get_expand_reduce_stream_functions(*of_class, streams)
         self.expand, self.reduce = expand or self.expand, reduce or self.reduce
         self.start = start or nn.Identity()
         make = branch or (lambda: nn.Sequential(nn.LayerNorm(DIM), nn.Linear(DIM, DIM)))
         places: list[dict[str, int]] = [{"layer_index": i} if indexed else {} for i in range(depth)]
         self.layers = nn.ModuleList(
-            connect(STREAMS, dim=DIM, branch=make(), **place, **options) for place in places
+            connect(streams, dim=DIM, branch=make(), **place, **options) for place in places
         )
 
     def forward(self, x: Tensor, *more: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ def own_matrices(model: Any, *inputs: Tensor, patch: pytest.MonkeyPatch) -> list
 
     def spy(*given: Any) -> Tensor:
         if given[-1] in MIXING:
-            seen.append(_out_by_in(given[0], given[-1], model.fractions))
+            seen.append(_out_by_in(given[0], given[-1], model.streams, model.fractions))
         return plain(*given)
 
     with patch.context() as patched, torch.no_grad():
@@ -96,12 +97,13 @@ def own_matrices(model: Any, *inputs: Tensor, patch: pytest.MonkeyPatch) -> list
     return seen
 
 
-def _out_by_in(alpha: Tensor, pattern: str, fractions: int) -> Tensor:
+def _out_by_in(alpha: Tensor, pattern: str, streams: int, fractions: int) -> Tensor:
+    """(T, n, n), where the fractions of a stream follow one another, as they lie in memory."""
     if "b s t" in pattern:
         alpha = alpha.flatten(3).permute(0, 3, 1, 2)  # [b s t h w]: one matrix for each pixel
-    if "f1 s f2 t" in pattern:  # in (f1 s), out (f2 t): the views lead each fraction's share
-        views = alpha.shape[-1] - STREAMS
-        return alpha[..., views:].flatten(-4, -3).flatten(-2).flatten(0, -3).mT
+    if "f1 s f2 t" in pattern:  # the views lead each fraction's share
+        applied = alpha[..., -streams:].transpose(-4, -3).transpose(-2, -1)
+        return applied.flatten(-4, -3).flatten(-2).flatten(0, -3).mT
     if "s f tf" in pattern:  # in (s f), out ((v + s) f)
-        return alpha[..., -STREAMS * fractions :].flatten(-3, -2).flatten(0, -3).mT
-    return alpha[..., -STREAMS:].flatten(0, -3).mT
+        return alpha[..., -streams * fractions :].flatten(-3, -2).flatten(0, -3).mT
+    return alpha[..., -streams:].flatten(0, -3).mT

@@ -74,6 +74,14 @@ def test_each_class(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check(perturbed(Stacked(kind, **options)), INPUT, patch=monkeypatch)
 
 
+@pytest.mark.parametrize("streams", [2, 3, 4])
+@pytest.mark.parametrize("kind", ["HC", "mHC", "mHCv2"])
+def test_fractions_of_each_stream(kind: str, streams: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = perturbed(Stacked(kind, streams=streams, num_fracs=2))
+    check(model, INPUT, patch=monkeypatch)
+    assert probe(model, INPUT).matrices.shape[2:] == (2 * streams, 2 * streams)
+
+
 def test_streams_that_start_apart_and_are_pooled_by_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     embed, pool = StreamEmbed(STREAMS, DIM, expand_to_streams=True), AttentionPoolReduceStream(STREAMS, DIM)
     check(perturbed(Stacked("HC", expand=embed, reduce=pool)), INPUT, patch=monkeypatch)
@@ -100,7 +108,7 @@ def test_the_vision_transformer(monkeypatch: pytest.MonkeyPatch) -> None:
     vit: Any = ViT(
         image_size=16, patch_size=8, num_classes=5, dim=DIM, depth=2, heads=2, dim_head=8, mlp_dim=16
     )
-    vit.kind, vit.fractions = "mHCv2", 1
+    vit.kind, vit.streams, vit.fractions = "mHCv2", STREAMS, 1
     vit.layers = [site for layer in vit.transformer.layers for site in layer]
     image = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     check(perturbed(vit), image, patch=monkeypatch)
