@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mhc_diag.records import Skipped
+from mhc_diag.sources.probe.branches import Branches
 from mhc_diag.sources.probe.call import Call, Cut, Enter, Outcome, Pass, Restart, Solved, written
 from mhc_diag.sources.probe.layout import Space
 from mhc_diag.sources.probe.lineage import Lineage
@@ -31,6 +32,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.memory = Memory(entry)
         self.trace = trace
         self.lineage = Lineage()
+        self.branches = Branches(self.memory)
         self.modules: list[str] = []
         self.unwritten = Unwritten()
         self.ends: Counter[str] = Counter()
@@ -74,6 +76,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not isinstance(outcome, Pass):
             for tensor in inputs:
                 self.memory.settle(tensor)
+        self.branches.before(call, inputs, outcome)
         unknown = look(call, inputs) if known and name not in RULES else None
         out = func(*args, **kwargs)
         if name in INDEPENDENT:
@@ -91,6 +94,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._explain(self.trace, tensor, outcome, name, inputs)
             self._commit(tensor, outcome, name, producer, known)
             self.memory.trace(tensor, made_of)
+            self.branches.after(call, tensor, outcome)
             if isinstance(outcome, Cut):
                 self.lineage.mark_cut(tensor, cuts)
         return out
@@ -113,6 +117,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.memory.write(tensor, None)
         self.memory.trace(tensor, (1 << len(self.memory.codes)) - 1)
         self.lineage.mark_cut(tensor, self.lineage.all_cuts)
+        self.branches.hidden(tensor)
         path = self.modules[-1] if self.modules else ""
         self.lineage.produced(tensor, path)
         self.ends[
@@ -181,6 +186,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return  # a part of memory whose other parts are still to be filled
         label = f"{path}.{kind}".strip(".") or "the model"
         if self.memory.reseed(shadow, path, kind, site=True):
+            self.branches.site(tensor, shadow.code)
             if self.trace is not None:
                 self.trace.arrived(tensor, shadow.code, shadow.labels)
             if outcome.bypass:

@@ -17,6 +17,7 @@ from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import MixingStack, Provenance, Skipped
 from mhc_diag.sources.inputs import Arguments, as_call
 from mhc_diag.sources.probe import chain, divisions
+from mhc_diag.sources.probe.branch_rows import branch_rows
 from mhc_diag.sources.probe.explain import explanations
 from mhc_diag.sources.probe.follow import Follow, shares_memory
 from mhc_diag.sources.probe.memory import Entry
@@ -110,9 +111,12 @@ def _stack(attempt: divisions.Attempt, model: nn.Module, told: bool, name: str, 
                 hint="check that the input has the shape and dtype the model expects",
             ) from failure
         raise _nothing(mode, found, name)
+    pre, post, unknown = branch_rows(mode.branches.found, found)
     return MixingStack(
         name=name,
         matrices=found.matrices,
+        pre=pre,
+        post=post,
         sites=found.sites,
         provenance=Provenance(
             target=target,
@@ -197,6 +201,7 @@ def _paths(model: nn.Module, mode: Follow) -> Iterator[None]:
                 fresh = isinstance(tensor, Tensor) and not shares_memory(tensor, given)
                 if fresh and mode.memory.depends(tensor):
                     mode.lineage.produced(tensor, path)
+                    mode.branches.came_out(tensor)
 
         handles.append(module.register_forward_pre_hook(enter))
         handles.append(module.register_forward_hook(leave, always_call=True))

@@ -1,0 +1,180 @@
+"""How branches read the streams: rows h of weights, known where a branch starts from one linear sum of them.
+
+Where a tangent ends, what it had become by then is what was read. Every tensor without a tangent keeps the
+set of the reads that it was computed from, as bits by their numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from mhc_diag.sources.probe.codes import Code
+from mhc_diag.sources.probe.layout import decode, encode, flattened
+from mhc_diag.sources.probe.memory import Memory, Shadow, Signal
+from mhc_diag.sources.probe.storages import Storages
+
+TOLERANCE = 1e-5
+"""Largest spread of a row over channels, relative to its largest entry, and difference of rows that agree."""
+
+Place: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], int] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Read:
+    """What an operation that ends the tangents was given of the streams."""
+
+    code: Code | None
+    """The basis of the row; None for what may be made of any streams."""
+    row: Tensor | None = None
+    """(T, n): the weight of each stream; None where it is no such sum, such as one with gates a channel."""
+    label: Tensor | None = None
+    """Labels of what was read: where in it each token and channel lies."""
+
+
+@dataclass(eq=False)
+class _Note:
+    made_of: int | None = 0
+    """None where a tangent was here last: should it be lost, nothing is known of what was read."""
+
+
+class Reads:
+    """All reads, and which of them each tensor was computed from."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._notes = Storages(_Note)
+        self._found: list[Read] = [Read(None)]
+        self._before: dict[Code, int] = {}
+        """What was read to make streams that only a norm or a layer made: they may be those of a branch."""
+        self._whole: dict[Code, int] = {}
+        self._known: WeakKeyDictionary[Shadow, dict[Place, tuple[Tensor, int]]] = WeakKeyDictionary()
+
+    def made_of(self, tensors: Iterable[Tensor]) -> int:
+        """The reads of an operation on these tensors, and those before it that led to them.
+
+        A sum of streams with coefficients is one read, whatever its coefficients were computed from.
+        """
+        made_of = 0
+        for tensor in tensors:
+            signal = self._memory.read(tensor)
+            if signal is not None and signal.complete:
+                made_of |= 1 << self._read(tensor, signal)
+                made_of |= self._of_code(signal.code)
+            elif self._memory.depends(tensor):
+                note = self._notes.get(tensor)
+                made_of |= 1 if note is None or note.made_of is None or signal is not None else note.made_of
+        return made_of
+
+    def ended(self, tensor: Tensor, made_of: int) -> None:
+        """Note which reads a tensor comes of; memory of which it is a part comes of those before as well."""
+        note = self._notes.make(tensor)
+        if note is not None:
+            whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+            before = 0 if whole else note.made_of
+            note.made_of = None if before is None else before | made_of
+        shadow = self._memory.shadow(tensor)
+        if shadow is not None and shadow.code.broken:
+            self._before[shadow.code] = made_of
+
+    def passed(self, tensor: Tensor) -> None:
+        """Note that a tensor carries a tangent."""
+        note = self._notes.make(tensor)
+        if note is not None:
+            note.made_of = None
+
+    def of(self, made_of: int) -> Iterator[Read]:
+        """The reads of a set."""
+        while made_of:
+            lowest = made_of & -made_of
+            yield self._found[lowest.bit_length() - 1]
+            made_of ^= lowest
+
+    def _of_code(self, code: Code) -> int:
+        made_of = 0
+        for each in code.run:
+            made_of |= self._before.get(each, 0)
+        return made_of
+
+    def _read(self, tensor: Tensor, signal: Signal) -> int:
+        """The number of the read of this tensor, decoded once for each memory or view of a larger one."""
+        shadow = self._memory.shadow(tensor)
+        assert shadow is not None  # it has a signal
+        slots = signal.code.space.tokens * signal.code.space.channels
+        whole = shadow.labels.flat.numel() == slots
+        place = None if whole else (tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
+        if not whole and tensor.numel() != slots:
+            return self._unreadable(signal.code)
+        known = self._known.setdefault(shadow, {})
+        if place not in known or known[place][0] is not shadow.tangent:
+            part = shadow if whole else signal
+            label = signal.label if tensor.numel() == slots else shadow.labels.flat
+            known[place] = (shadow.tangent, self._decoded(part, label))
+        return known[place][1]
+
+    def _decoded(self, part: Shadow | Signal, label: Tensor) -> int:
+        code = part.code
+        labels = part.labels if isinstance(part, Shadow) else self._memory.labels(part.label, code.space)
+        if labels.streams != 1:
+            return self._unreadable(code)
+        flat = flattened(part.tangent)
+        if code.streams == 1 and flat.data_ptr() == encode(labels).data_ptr():  # the stream as it is
+            return self._new(Read(code, flat.new_ones(code.space.tokens, 1), label))
+        matrix, spread = decode(flat, labels, code.streams)
+        row = matrix[:, 0]
+        finite = row.isfinite().all(dim=1)
+        sure = bool((spread[finite] <= TOLERANCE * largest(row[finite])).all())
+        return self._new(Read(code, row, label)) if sure else self._unreadable(code)
+
+    def _unreadable(self, code: Code) -> int:
+        if code not in self._whole:
+            self._whole[code] = self._new(Read(code))
+        return self._whole[code]
+
+    def _new(self, read: Read) -> int:
+        self._found.append(read)
+        return len(self._found) - 1
+
+
+def largest(row: Tensor) -> Tensor:
+    """The largest absolute entry; 0 where there is none.
+
+    Example:
+        >>> largest(torch.tensor([[1.0, -3.0]])).item(), largest(torch.empty(0, 2)).item()
+        (3.0, 0.0)
+    """
+    return row.abs().amax() if row.numel() else row.new_zeros(())
+
+
+def agreed(reads: Iterable[Read], basis: list[Code]) -> tuple[Tensor | None, Read | None, str]:
+    """The one row with which a branch reads the streams, one read of it, or why there is none.
+
+    Args:
+        reads: what the branch was computed from.
+        basis: the code that a site starts from, and after it those that lead back to the site before.
+    """
+    rows: list[Tensor] = []
+    first: Read | None = None
+    for read in reads:
+        if read.code is None:
+            return None, None, "it may be made of what a kernel wrote out of sight, or of streams that were lost"
+        if read.code not in basis:
+            continue
+        if read.row is None:
+            return None, None, "it reads the streams otherwise than as one sum with a weight for each"
+        row, first = read.row, first or read
+        for code in basis[basis.index(read.code) : -1]:
+            assert code.matrix is not None  # it was fitted
+            row = row @ code.matrix
+        rows.append(row)
+    if not rows:
+        return None, None, "it does not read the streams that it is added to"
+    apart = [(row - rows[0]).abs().nan_to_num(0.0) for row in rows[1:]]
+    if any(bool(largest(d) > TOLERANCE * largest(rows[0].nan_to_num(0.0))) for d in apart):
+        return None, first, "it reads the streams in several ways"
+    return rows[0], first, ""
