@@ -12,7 +12,7 @@ from mhc_diag.sources.probe import writes
 from mhc_diag.sources.probe.call import Call, Cut, Outcome, Pass
 from mhc_diag.sources.probe.codes import Code
 from mhc_diag.sources.probe.memory import Memory
-from mhc_diag.sources.probe.reads import Read, Reads, agreed
+from mhc_diag.sources.probe.reads import ANYTHING, Read, Reads, agreed
 from mhc_diag.sources.probe.storages import Storages
 
 KEPT = 4
@@ -50,8 +50,10 @@ class _Now:
     """The operation that runs."""
 
     made_of: int = 0
+    """What was read to make its results, or what it adds to the streams."""
     outputs: int = 0
     term: Tensor | None = None
+    beside: int = 0
 
 
 class Branches:
@@ -77,17 +79,18 @@ class Branches:
         if not isinstance(outcome, Pass):
             self._now = _Now(self.reads.made_of(inputs), outputs)
             return
+        beside = self.reads.beside(inputs, outcome.signal)
         found = writes.injected(call, outcome) if outcome.site and not outcome.bypass else None
         if found is None:
-            self._now = _Now(outputs=outputs)
+            self._now = _Now(outputs=outputs, beside=beside)
             return
         term, made_from = found
-        self._now = _Now(self.reads.made_of(made_from), self._outputs_of(made_from), term)
+        self._now = _Now(self.reads.made_of(made_from), self._outputs_of(made_from), term, beside)
 
     def after(self, call: Call, tensor: Tensor, outcome: Outcome) -> None:
         """Note what came out of it."""
         if isinstance(outcome, Pass):
-            self.reads.passed(tensor)
+            self.reads.passed(tensor, outcome.signal, self._now.beside)
         else:
             self.reads.ended(tensor, self._now.made_of)
         note = self._notes.make(tensor)
@@ -100,7 +103,7 @@ class Branches:
 
     def hidden(self, tensor: Tensor) -> None:
         """Note that a tensor may be made of all streams, in ways that nobody has seen."""
-        self.reads.ended(tensor, 1)
+        self.reads.ended(tensor, ANYTHING)
 
     def came_out(self, tensor: Tensor) -> None:
         """Note the output of a module or a sum of several: it may be the output of a branch."""
@@ -118,7 +121,7 @@ class Branches:
 
     def site(self, tensor: Tensor, code: Code) -> None:
         """Note the branch that was added to a tensor, from which a code starts."""
-        now, self._now = self._now, _Now()
+        now, self._now = self._now, _Now(beside=self._now.beside)
         if now.term is None:
             reason = "what is added cannot be told from the streams"
             self.found[code] = Branch(None, None, reason, reason)

@@ -22,6 +22,9 @@ from mhc_diag.sources.probe.storages import Storages
 TOLERANCE = 1e-5
 """Largest spread of a row over channels, relative to its largest entry, and difference of rows that agree."""
 
+ANYTHING = 1
+"""The set of the read that stands for any."""
+
 Place: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], int] | None
 
 
@@ -39,8 +42,8 @@ class Read:
 
 @dataclass(eq=False)
 class _Note:
-    made_of: int | None = 0
-    """None where a tangent was here last: should it be lost, nothing is known of what was read."""
+    made_of: int = 0
+    """Of memory with tangents: what its parts without tangents were computed from."""
 
 
 class Reads:
@@ -62,31 +65,46 @@ class Reads:
         """
         made_of = 0
         for tensor in tensors:
-            signal = self._memory.read(tensor)
-            if signal is not None and signal.complete:
+            signal, note = self._memory.read(tensor), self._notes.get(tensor)
+            if signal is not None:
                 made_of |= 1 << self._read(tensor, signal)
                 made_of |= self._of_code(signal.code)
-            elif self._memory.depends(tensor):
-                note = self._notes.get(tensor)
-                made_of |= 1 if note is None or note.made_of is None or signal is not None else note.made_of
+            if (signal is None and self._memory.depends(tensor)) or (signal and not signal.complete):
+                made_of |= ANYTHING if note is None else note.made_of
         return made_of
 
+    def beside(self, tensors: Iterable[Tensor], passed: Signal) -> int:
+        """Of what goes into an operation that passes tangents on, the reads of what has no tangents after it.
+
+        A coefficient is no part of that: what is made of the streams with it is a read of its own.
+        """
+        if passed.complete:
+            return 0
+        apart = []
+        for tensor in tensors:
+            signal = self._memory.read(tensor)
+            if signal is None or not signal.complete or signal.code is not passed.code:
+                apart.append(tensor)
+        return self.made_of(apart)
+
     def ended(self, tensor: Tensor, made_of: int) -> None:
-        """Note which reads a tensor comes of; memory of which it is a part comes of those before as well."""
-        note = self._notes.make(tensor)
-        if note is not None:
-            whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
-            before = 0 if whole else note.made_of
-            note.made_of = None if before is None else before | made_of
+        """Note which reads a tensor comes of whose tangents end, or start afresh after a norm or a layer."""
+        self._add(tensor, made_of)
         shadow = self._memory.shadow(tensor)
         if shadow is not None and shadow.code.broken:
             self._before[shadow.code] = made_of
 
-    def passed(self, tensor: Tensor) -> None:
-        """Note that a tensor carries a tangent."""
+    def passed(self, tensor: Tensor, passed: Signal, beside: int) -> None:
+        """Note that tangents were passed to a tensor, and what is beside them."""
+        now = self._memory.read(tensor)
+        lost = now is None or (passed.complete and not now.complete)
+        self._add(tensor, ANYTHING if lost else beside)
+
+    def _add(self, tensor: Tensor, made_of: int) -> None:
         note = self._notes.make(tensor)
         if note is not None:
-            note.made_of = None
+            whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+            note.made_of = made_of if whole else note.made_of | made_of
 
     def of(self, made_of: int) -> Iterator[Read]:
         """The reads of a set."""
@@ -106,9 +124,9 @@ class Reads:
         shadow = self._memory.shadow(tensor)
         assert shadow is not None  # it has a signal
         slots = signal.code.space.tokens * signal.code.space.channels
-        whole = shadow.labels.flat.numel() == slots
+        whole = shadow.labels.flat.numel() == slots and shadow.labels.complete
         place = None if whole else (tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
-        if not whole and tensor.numel() != slots:
+        if not signal.complete or (not whole and tensor.numel() != slots):
             return self._unreadable(signal.code)
         known = self._known.setdefault(shadow, {})
         if place not in known or known[place][0] is not shadow.tangent:
