@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mhc_diag.sources.probe import writes
-from mhc_diag.sources.probe.call import Call, Cut, Outcome, Pass
+from mhc_diag.sources.probe.call import Call, Cut, Outcome, Pass, written
 from mhc_diag.sources.probe.codes import Code
 from mhc_diag.sources.probe.memory import Memory
 from mhc_diag.sources.probe.reads import ANYTHING, Read, Reads, agreed
 from mhc_diag.sources.probe.storages import Storages
 
+UNWRITTEN = "what is added is not the output of one module, or one sum, times a weight for each stream"
 KEPT = 4
 """Outputs of modules whose values are kept, the latest ones."""
 
@@ -23,13 +24,15 @@ KEPT = 4
 class Branch:
     """The branch of one site."""
 
-    pre: Tensor | None
+    pre: Tensor | None = None
     """(T, n)."""
-    post: Tensor | None
+    basis: Code | None = None
+    """The streams that it reads: those before the site, or before an earlier one if branches are parallel."""
+    post: Tensor | None = None
     """(T, n)."""
-    unread: str
+    unread: str = ""
     """Why its read is not known; empty where it is."""
-    unwritten: str
+    unwritten: str = ""
     """Why its direction is not known; empty where it is."""
 
 
@@ -37,7 +40,6 @@ class Branch:
 class _Output:
     number: int
     values: Tensor
-    made_of: int
 
 
 @dataclass(eq=False)
@@ -66,16 +68,16 @@ class Branches:
         self._memory = memory
         self._notes = Storages(_Note)
         self._outputs: deque[_Output] = deque(maxlen=KEPT)
-        self._made_of: dict[int, int] = {}
-        """What each output was made of, for those of which no site has been made yet."""
+        self._made_of: dict[int, tuple[int, int]] = {}
+        """The size of each output and what was read to make it, for those that came since their site."""
         self._count = 0
-        self._spent = 0
-        """Outputs that came before a site: no branch of a later one."""
         self._now = _Now()
 
     def before(self, call: Call, inputs: Sequence[Tensor], outcome: Outcome) -> None:
         """Note what an operation is about to be given."""
         outputs = self._outputs_of(inputs)
+        if call.func._schema.is_mutable:
+            self._keep(call)
         if not isinstance(outcome, Pass):
             self._now = _Now(self.reads.made_of(inputs), outputs)
             return
@@ -96,9 +98,7 @@ class Branches:
         note = self._notes.make(tensor)
         if note is not None:
             note.outputs |= self._now.outputs
-        if call.func._schema.is_mutable:
-            self._changed(tensor)
-        if isinstance(outcome, Cut) and outcome.reason == "sum of branches":
+        if isinstance(outcome, Cut) and call.name in writes.SUMS:
             self.came_out(tensor)
 
     def hidden(self, tensor: Tensor) -> None:
@@ -107,59 +107,61 @@ class Branches:
 
     def came_out(self, tensor: Tensor) -> None:
         """Note the output of a module or a sum of several: it may be the output of a branch."""
-        spaces = {(code.space.tokens * code.space.channels) for code in self._memory.codes[-1:]}
+        sizes = {space.tokens * space.channels for space in self._memory.spaces}
         signal = self._memory.read(tensor)
         tracked = signal is not None and not signal.code.tentative
         note = self._notes.make(tensor)
-        if tensor.numel() not in spaces or not tensor.is_floating_point() or tracked or note is None:
+        if tensor.numel() not in sizes or not tensor.is_floating_point() or tracked or note is None:
             return
-        made_of = self.reads.made_of([tensor])
         note.outputs |= 1 << self._count
-        self._made_of[self._count] = made_of
-        self._outputs.append(_Output(self._count, tensor, made_of))
+        self._made_of[self._count] = (tensor.numel(), self.reads.made_of([tensor]))
+        self._outputs.append(_Output(self._count, tensor))
         self._count += 1
 
     def site(self, tensor: Tensor, code: Code) -> None:
         """Note the branch that was added to a tensor, from which a code starts."""
         now, self._now = self._now, _Now(beside=self._now.beside)
         if now.term is None:
-            reason = "what is added cannot be told from the streams"
-            self.found[code] = Branch(None, None, reason, reason)
             return
-        latest = (now.outputs & ~self._spent).bit_length() - 1
-        made_of = self._made_of.get(latest, now.made_of)
-        pre, read, unread = agreed(self.reads.of(made_of), _basis(code))
-        post, unwritten = self._direction(now.term, tensor, code, latest, read)
-        self.found[code] = Branch(pre, post, unread, unwritten)
-        self._spent |= now.outputs
-        for number in [k for k in self._made_of if self._spent >> k & 1]:
-            del self._made_of[number]
-        self._outputs = deque((o for o in self._outputs if not self._spent >> o.number & 1), KEPT)
-
-    def _direction(
-        self, term: Tensor, tensor: Tensor, code: Code, latest: int, read: Read | None
-    ) -> tuple[Tensor | None, str]:
-        if latest < 0 and code.streams == 1:
-            return term.new_ones(code.space.tokens, 1, dtype=code.space.magnitudes.dtype), ""
-        output = next((o.values for o in self._outputs if o.number == latest), None)
+        size = code.space.tokens * code.space.channels
+        fitting = [k for k, (count, _) in self._made_of.items() if count == size and now.outputs >> k & 1]
+        latest = max(fitting, default=-1)
         shadow = self._memory.shadow(tensor)
-        if output is None or shadow is None:
-            return None, "no module gave what it adds"
-        space = code.space
-        b = writes.gathered(term, tensor, shadow.labels)
-        labels = None if read is None or read.label is None else self._memory.labels(read.label, space)
-        for f in writes.orders(output, labels, space.tokens):
-            if f.shape == b.shape[:2]:
-                p, residual = writes.direction(b, f)
-                if writes.fits(p, residual, writes.tolerance(term, output)):
-                    return p.to(space.magnitudes.dtype), ""
-        return None, "what it adds is not the output of one module times a weight for each stream"
+        post, made_of = None, now.made_of
+        if fitting and shadow is not None:
+            own = agreed(self.reads.of(self._made_of[latest][1]), code)
+            b = writes.gathered(now.term, tensor, shadow.labels)
+            post = self._direction(b, latest, own.read)
+            made_of = now.made_of if post is None else self._made_of[latest][1]
+        elif code.streams == 1:
+            post = now.term.new_ones(code.space.tokens, 1)
+        read = agreed(self.reads.of(made_of), code)
+        unwritten = UNWRITTEN if post is None else ""
+        self.found[code] = Branch(read.row, read.basis, post, read.why, unwritten)
+        for number in [k for k in self._made_of if now.outputs >> k & 1]:  # no branch of a later site
+            del self._made_of[number]
+        self._outputs = deque((o for o in self._outputs if o.number in self._made_of), KEPT)
 
-    def _changed(self, tensor: Tensor) -> None:
-        """Forget the values of outputs in memory that was written to."""
-        storage = tensor.untyped_storage()._cdata
-        kept = (o for o in self._outputs if o.values.untyped_storage()._cdata != storage)
-        self._outputs = deque(kept, KEPT)
+    def _direction(self, b: Tensor, number: int, read: Read | None) -> Tensor | None:
+        """The weights with which an output was written to the streams; None where it is not what was added."""
+        output = next((o.values for o in self._outputs if o.number == number), None)
+        if output is None:
+            return None
+        space = None if read is None or read.code is None else read.code.space
+        known = read is not None and read.label is not None and space is not None
+        labels = self._memory.labels(read.label, space) if known else None
+        for f in writes.orders(output, labels, b.shape[0]):
+            p, residual = writes.direction(b, f)
+            if writes.fits(p, residual, writes.tolerance(b, output)):
+                return p
+        return None
+
+    def _keep(self, call: Call) -> None:
+        """Keep the values of outputs that an operation is about to write to."""
+        storages = {x.untyped_storage()._cdata for x in written(call.func, call.args, call.kwargs)}
+        for place, o in enumerate(self._outputs):
+            if o.values.untyped_storage()._cdata in storages:
+                self._outputs[place] = _Output(o.number, o.values.clone())
 
     def _outputs_of(self, tensors: Iterable[Tensor]) -> int:
         outputs = 0
@@ -167,12 +169,3 @@ class Branches:
             note = self._notes.get(tensor)
             outputs |= 0 if note is None else note.outputs
         return outputs
-
-
-def _basis(code: Code) -> list[Code]:
-    """The code that a site starts from, and those before it if fitted operations lie between them."""
-    assert code.parent is not None  # a site is no entry
-    basis = [code.parent]
-    while basis[-1].fit is not None and not basis[-1].site and basis[-1].parent is not None:
-        basis.append(basis[-1].parent)
-    return basis

@@ -40,6 +40,19 @@ class Read:
     """Labels of what was read: where in it each token and channel lies."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Agreed:
+    """One read that stands for all that a branch was made of."""
+
+    row: Tensor | None = None
+    """(T, n); None where there is no such read."""
+    basis: Code | None = None
+    """The streams that it is a row over."""
+    read: Read | None = None
+    why: str = ""
+    """Why there is none."""
+
+
 @dataclass(eq=False)
 class _Note:
     made_of: int = 0
@@ -55,6 +68,7 @@ class Reads:
         self._found: list[Read] = [Read(None)]
         self._before: dict[Code, int] = {}
         """What was read to make streams that only a norm or a layer made: they may be those of a branch."""
+        self._closed: dict[Code, int] = {}
         self._whole: dict[Code, int] = {}
         self._known: WeakKeyDictionary[Shadow, dict[Place, tuple[Tensor, int]]] = WeakKeyDictionary()
 
@@ -114,10 +128,11 @@ class Reads:
             made_of ^= lowest
 
     def _of_code(self, code: Code) -> int:
-        made_of = 0
-        for each in code.run:
-            made_of |= self._before.get(each, 0)
-        return made_of
+        """What was read to make these streams, where a norm or a layer did, and those that they come from."""
+        if code not in self._closed:
+            above = 0 if code.parent is None else self._of_code(code.parent)
+            self._closed[code] = self._before.get(code, 0) | above
+        return self._closed[code]
 
     def _read(self, tensor: Tensor, signal: Signal) -> int:
         """The number of the read of this tensor, decoded once for each memory or view of a larger one."""
@@ -169,30 +184,43 @@ def largest(row: Tensor) -> Tensor:
     return row.abs().amax() if row.numel() else row.new_zeros(())
 
 
-def agreed(reads: Iterable[Read], basis: list[Code]) -> tuple[Tensor | None, Read | None, str]:
-    """The one row with which a branch reads the streams, one read of it, or why there is none.
+def agreed(reads: Iterable[Read], site: Code) -> Agreed:
+    """The one row with which the branch of a site reads the streams, or why there is none.
 
-    Args:
-        reads: what the branch was computed from.
-        basis: the code that a site starts from, and after it those that lead back to the site before.
+    Of reads at several sites the latest count: what was read before, such as by attention whose keys are
+    those of an earlier layer, is no read of the streams that the branch is added to.
     """
-    rows: list[Tensor] = []
-    first: Read | None = None
+    bases = {code.basis for code in site.ancestry() if code.site}
+    at: dict[Code, list[tuple[Tensor | None, Read]]] = {}
     for read in reads:
         if read.code is None:
-            return None, None, "it may be made of what a kernel wrote out of sight, or of streams that were lost"
-        if read.code not in basis:
-            continue
-        if read.row is None:
-            return None, None, "it reads the streams otherwise than as one sum with a weight for each"
-        row, first = read.row, first or read
-        for code in basis[basis.index(read.code) : -1]:
-            assert code.matrix is not None  # it was fitted
-            row = row @ code.matrix
-        rows.append(row)
-    if not rows:
-        return None, None, "it does not read the streams that it is added to"
+            return Agreed(why="it may be made of what a kernel wrote out of sight, or of streams that were lost")
+        found = _at(read, bases)
+        if found is not None:
+            at.setdefault(found[0], []).append((found[1], read))
+    if not at:
+        return Agreed(why="it does not read the streams of this path")
+    basis = max(at, key=lambda code: code.number)
+    rows = [row for row, _ in at[basis] if row is not None]
+    if len(rows) < len(at[basis]):
+        return Agreed(why="it reads the streams otherwise than as one sum with a weight for each")
     apart = [(row - rows[0]).abs().nan_to_num(0.0) for row in rows[1:]]
     if any(bool(largest(d) > TOLERANCE * largest(rows[0].nan_to_num(0.0))) for d in apart):
-        return None, first, "it reads the streams in several ways"
-    return rows[0], first, ""
+        return Agreed(why="it reads the streams in several ways", read=at[basis][0][1])
+    return Agreed(rows[0], basis, at[basis][0][1])
+
+
+def _at(read: Read, bases: set[Code | None]) -> tuple[Code, Tensor | None] | None:
+    """A read as a row over the streams that come into a site of the path, if it is not a read elsewhere.
+
+    What was read to make streams that start with a norm or a layer is on record as a read of its own.
+    """
+    row, code = read.row, read.code
+    while code not in bases:
+        if code is None or code.broken or code.matrix is None or code.spread is None:
+            return None
+        sure = not code.site and (code.fit is not None or bool((code.spread <= TOLERANCE).all()))
+        row = (row[:, None] @ code.matrix)[:, 0] if row is not None and sure else None
+        code = code.parent
+    assert code is not None  # a site starts from some code
+    return code, row

@@ -111,12 +111,13 @@ def _stack(attempt: divisions.Attempt, model: nn.Module, told: bool, name: str, 
                 hint="check that the input has the shape and dtype the model expects",
             ) from failure
         raise _nothing(mode, found, name)
-    pre, post, unknown = branch_rows(mode.branches.found, found)
+    branches = branch_rows(mode.branches.found, found)
     return MixingStack(
         name=name,
         matrices=found.matrices,
-        pre=pre,
-        post=post,
+        pre=branches.pre,
+        post=branches.post,
+        reads_from=branches.reads_from,
         sites=found.sites,
         provenance=Provenance(
             target=target,
@@ -128,7 +129,7 @@ def _stack(attempt: divisions.Attempt, model: nn.Module, told: bool, name: str, 
             certificates=found.certificates,
             fitted=found.fitted,
             settings={"torch": torch.__version__, "model": type(model).__name__},
-            notes=(*_divided(mode, found, told), *found.notes),
+            notes=(*_divided(mode, found, told), *found.notes, *branches.notes),
             skipped=(*found.skipped, *_lost(mode, found)),
             failure=message,
         ),
