@@ -111,7 +111,7 @@ class Reads:
     def passed(self, tensor: Tensor, passed: Signal, beside: int) -> None:
         """Note that tangents were passed to a tensor, and what is beside them."""
         now = self._memory.read(tensor)
-        lost = now is None or (passed.complete and not now.complete)
+        lost = bool((passed.label >= 0).any()) if now is None else passed.complete and not now.complete
         self._add(tensor, ANYTHING if lost else beside)
 
     def _add(self, tensor: Tensor, made_of: int) -> None:
