@@ -40,9 +40,7 @@ def branch_rows(branches: Mapping[Code, Branch], chain: Chain) -> BranchRows:
     found = [
         b if b.pre is None or b.basis in numbers else replace(b, pre=None, unread=EARLIER) for b in found
     ]
-    reads_from = tuple(
-        k if b.pre is None else numbers[b.basis] for k, b in enumerate(found)
-    )
+    reads_from = tuple(k if b.pre is None else numbers[b.basis] for k, b in enumerate(found))
     like = chain.matrices[..., 0]
     return BranchRows(
         pre=_stacked([b.pre for b in found], like),

@@ -147,9 +147,9 @@ class Branches:
         output = next((o.values for o in self._outputs if o.number == number), None)
         if output is None:
             return None
-        space = None if read is None or read.code is None else read.code.space
-        known = read is not None and read.label is not None and space is not None
-        labels = self._memory.labels(read.label, space) if known else None
+        labels = None
+        if read is not None and read.code is not None and read.label is not None:
+            labels = self._memory.labels(read.label, read.code.space)
         for f in writes.orders(output, labels, b.shape[0]):
             p, residual = writes.direction(b, f)
             if writes.fits(p, residual, writes.tolerance(b, output)):

@@ -194,7 +194,9 @@ def agreed(reads: Iterable[Read], site: Code) -> Agreed:
     at: dict[Code, list[tuple[Tensor | None, Read]]] = {}
     for read in reads:
         if read.code is None:
-            return Agreed(why="it may be made of what a kernel wrote out of sight, or of streams that were lost")
+            return Agreed(
+                why="it may be made of what a kernel wrote out of sight, or of streams that were lost"
+            )
         found = _at(read, bases)
         if found is not None:
             at.setdefault(found[0], []).append((found[1], read))
