@@ -153,9 +153,14 @@ class MixingStack:
     sites: tuple[Site, ...]
     provenance: Provenance
     pre: Array | None = None
-    """(L, T, n): how a site's branch reads the streams."""
+    """(L, T, n): how a site's branch reads the streams; NaN where that is not known."""
     post: Array | None = None
-    """(L, T, n): how a site's branch output is written to the streams."""
+    """(L, T, n): how a site's branch output is written to the streams; NaN where that is not known."""
+    reads_from: tuple[int, ...] = ()
+    """(L): the site whose incoming streams `pre` reads, an earlier one where branches are parallel.
+
+    Empty where each reads those of its own.
+    """
     logits: Array | None = None
     """(L, T, n, n): what was projected to give the matrices."""
     theory: Mapping[str, float] = field(default_factory=dict)
