@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from mhc_diag.sources.probe.layout import Space
+from mhc_diag.sources.probe.space import Space
 
 
 def orders(shape: Sequence[int], sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:

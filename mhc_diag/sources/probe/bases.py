@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mhc_diag.sources.probe.codes import Code, shared
-from mhc_diag.sources.probe.layout import decode
+from mhc_diag.sources.probe.layout import decode, of_some_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Bases:
                 return replace(signal, code=older)
         self.resolved.update(code for code in path if code.part)
         tracked = signal.label >= 0
-        labels, tokens = older.space.some(signal.label[tracked])
+        labels, tokens = of_some_tokens(older.space, signal.label[tracked])
         if not labels.streams:
             return None
         matrix, doubt = decode(signal.tangent[tracked], labels, signal.code.streams)

@@ -12,8 +12,8 @@ from torch import Tensor
 from mhc_diag.records import Site, Skipped
 from mhc_diag.sources.probe.codes import Code
 from mhc_diag.sources.probe.fits import fitted_notes, undetermined
-from mhc_diag.sources.probe.layout import Space
 from mhc_diag.sources.probe.persistence import persistence
+from mhc_diag.sources.probe.space import Space
 
 ROUNDINGS = 100
 """Largest spread with which a site counts as measured, relative to the token's largest entry of M or 1.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mhc_diag.sources.probe.layout import Space
+from mhc_diag.sources.probe.space import Space
 
 
 @dataclass(frozen=True, slots=True)

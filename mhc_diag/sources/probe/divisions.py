@@ -10,9 +10,9 @@ from torch import Tensor
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.probe.chain import Chain
 from mhc_diag.sources.probe.follow import Follow
-from mhc_diag.sources.probe.layout import Division, Space, divided
 from mhc_diag.sources.probe.memory import Entry, as_it_is
 from mhc_diag.sources.probe.named_layout import NamedLayout
+from mhc_diag.sources.probe.space import Division, Space, divided
 
 MOST_RUNS = 4
 """Runs of the model after the first, in search of streams that the entry holds."""

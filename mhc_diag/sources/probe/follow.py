@@ -27,11 +27,11 @@ from mhc_diag.sources.probe.call import (
     written,
 )
 from mhc_diag.sources.probe.codes import Code
-from mhc_diag.sources.probe.layout import Space
 from mhc_diag.sources.probe.lineage import Lineage
 from mhc_diag.sources.probe.memory import Entry, Memory
 from mhc_diag.sources.probe.opaque import look
 from mhc_diag.sources.probe.rules.table import MIXINGS, RULES, SHAPES
+from mhc_diag.sources.probe.space import Space
 from mhc_diag.sources.probe.storages import storage_of, tensors_in
 from mhc_diag.sources.probe.trace import Trace
 from mhc_diag.sources.probe.unapplied import Unapplied

@@ -8,7 +8,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from mhc_diag.sources.probe.layout import Labels, Space, alike, flattened
+from mhc_diag.sources.probe.layout import Labels, alike, flattened
+from mhc_diag.sources.probe.space import Space
 
 Place: TypeAlias = tuple[Labels, tuple[int, ...], tuple[int, ...], int]
 """Known labels, and the shape, strides and offset of a view of their memory: what decides its values."""

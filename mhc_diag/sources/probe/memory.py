@@ -18,7 +18,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from mhc_diag.sources.probe.bases import Bases, Signal
 from mhc_diag.sources.probe.codes import Code, shared
 from mhc_diag.sources.probe.known import Known
-from mhc_diag.sources.probe.layout import BLANK, CUT, Division, Labels, Space, decode, encode, flattened
+from mhc_diag.sources.probe.layout import BLANK, CUT, Labels, decode, encode, flattened, of_some_tokens
+from mhc_diag.sources.probe.space import Division, Space
 from mhc_diag.sources.probe.storages import Storages
 
 MOST_STREAMS = 64
@@ -207,7 +208,7 @@ class Memory:
         It becomes a site together with the other tokens. None where it cannot be told from another such.
         """
         code = shadow.code
-        labels, tokens = code.space.some(shadow.labels.flat)
+        labels, tokens = of_some_tokens(code.space, shadow.labels.flat)
         if code.part or not labels.streams or len(tokens) == code.space.tokens:
             return None
         eye = torch.eye(code.streams, dtype=shadow.tangent.dtype, device=code.space.magnitudes.device)

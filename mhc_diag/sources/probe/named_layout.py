@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.sources.probe.layout import Division
+from mhc_diag.sources.probe.space import Division
 
 HINT = "one letter an axis: n streams, c channels, others for tokens; merged ones in brackets: b s (n c)"
 

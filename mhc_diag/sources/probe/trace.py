@@ -68,7 +68,7 @@ def layout_of(tensor: Tensor, labels: Labels) -> str:
     """What each axis of a tensor counts, the slower first where it counts several things.
 
     Example:
-        >>> from mhc_diag.sources.probe.layout import Space
+        >>> from mhc_diag.sources.probe.space import Space
         >>> space = Space.of(torch.empty(2, 3, 16))
         >>> label = space.labels(torch.empty(2, 3, 16))[:, :, None].expand(2, 3, 4, 16)
         >>> layout_of(torch.empty(2, 3, 64), Labels(label.reshape(-1), space))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.sources.probe import probe
-from mhc_diag.sources.probe.layout import Division, Space
+from mhc_diag.sources.probe.space import Division, Space
 
 B, S, N, C = 2, 3, 4, 16
 

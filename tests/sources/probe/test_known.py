@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mhc_diag.sources.probe.known import Known
-from mhc_diag.sources.probe.layout import Space
 from mhc_diag.sources.probe.memory import Memory
+from mhc_diag.sources.probe.space import Space
 
 T, M, C = 3, 4, 5
 

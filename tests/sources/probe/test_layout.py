@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mhc_diag.sources.probe.layout import Labels, Space, decode, encode
+from mhc_diag.sources.probe.layout import Labels, decode, encode
+from mhc_diag.sources.probe.space import Space
 
 T, C, M = 6, 9, 4
 
