@@ -91,8 +91,8 @@ def test_fractions_of_the_channels() -> None:
     assert stack.matrices.shape == (2, B * S, 4, 4)
     for matrix, mixing in zip(stack.matrices, model.mixings, strict=True):
         assert torch.allclose(matrix, mixing.detach().expand(B * S, 4, 4))
-    assert stack.provenance.notes == (
-        "the entry embed holds 2 streams already: its elements in steps of 8, as the model mixes over them",
+    assert stack.provenance.notes[0] == (
+        "the entry embed holds 2 streams already: its elements in steps of 8, as the model mixes over them"
     )
 
 
