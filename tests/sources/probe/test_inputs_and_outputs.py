@@ -136,6 +136,16 @@ def test_one_tensor_given_twice_stays_one() -> None:
     check(probe(model, (TOKENS, TOKENS)), applied())
 
 
+def test_a_module_among_the_arguments_is_given_as_it_is() -> None:
+    class Reads(Streams):
+        def forward(self, tokens: Tensor, other: nn.Module) -> Tensor:
+            assert other is given
+            return super().forward(tokens)
+
+    model, given = Reads("matmul"), nn.Linear(2, 2)
+    check(probe(model, (TOKENS, given)), applied())
+
+
 def test_arguments_of_which_there_is_no_copy() -> None:
     class Reads(Streams):
         def forward(self, tokens: Tensor, stream: Any, other: nn.Module) -> Tensor:
