@@ -90,7 +90,7 @@ def kernel_rows(
 
 
 def _read(row: Array, carried: Scaled) -> tuple[Array, Array]:
-    """h v for rows h (T, n) and columns v (T, j, n, 1)."""
+    """H v for rows h (T, n) and columns v (T, j, n, 1)."""
     own = rescale(row[:, None, :])
     even = rescale(carried.mantissa, carried.exponent)
     xp = namespace(row)

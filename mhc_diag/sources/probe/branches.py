@@ -143,7 +143,7 @@ class Branches:
         self._outputs = deque((o for o in self._outputs if o.number in self._made_of), KEPT)
 
     def _direction(self, b: Tensor, number: int, read: Read | None) -> Tensor | None:
-        """The weights with which an output was written to the streams; None where it is not what was added."""
+        """The weights with which an output is written to the streams; None if that is not what is added."""
         output = next((o.values for o in self._outputs if o.number == number), None)
         if output is None:
             return None

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor
 
 from mhc_diag.sources.probe.codes import Code

@@ -1,4 +1,4 @@
-"""How branches are injected into the streams: directions p, by comparing what is added with a branch's output."""
+"""How branches are injected into the streams: directions p, from what is added and what a branch put out."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from mhc_diag.sources.probe import probe
 
 
 def _pre(module: Any, streams: Tensor) -> Tensor:
-    """The weights with which a DeepSeek-V4 site reads, by the formula of its code: it does not return them."""
+    """The weights with which a DeepSeek-V4 site reads, which it does not return, by its formula."""
     flat = module.input_norm(streams.flatten(2).float())
     weights = (flat @ module.fn.T)[..., :4]
     return torch.sigmoid(weights * module.scale[0] + module.base[:4]) + module.hc_eps
