@@ -118,6 +118,11 @@ def _householder(part: Any, y: Tensor) -> tuple[Tensor, Tensor]:
     return y - a * (b * y).sum(2, keepdim=True), _eye(part, y) - a * b.mT
 
 
+def _with_alpha(part: Any, y: Tensor) -> tuple[Tensor, Tensor]:
+    m = _dynamic(part, y)
+    return torch.sub(2 * y, m @ y, alpha=0.5), 2 * _eye(part, y) - 0.5 * m
+
+
 def _selected(part: Any, y: Tensor) -> tuple[Tensor, Tensor]:
     m, order = _eye(part, y), torch.arange(part.n - 1, -1, -1).roll(1)
     return y[:, :, order], m[:, :, order]
@@ -175,6 +180,7 @@ STEPS: dict[str, Step] = {
     "divided": _divided,
     "lerp": _lerp,
     "householder": _householder,
+    "with alpha": _with_alpha,
     "chosen": _chosen,
     "decided": _decided,
     "masked": _masked,

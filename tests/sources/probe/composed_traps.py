@@ -150,6 +150,7 @@ _UNPROVEN: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "sorted": lambda p, y: y.sort(2).values,
     "by sign": _by_sign,
     "squared": lambda p, y: y * y,
+    "inverse": lambda p, y: p.shift / (y + 5),
     "to whole numbers": lambda p, y: (8 * y).int().to(y.dtype) / 8,
     "rounded": lambda p, y: y.round(decimals=1),
     "softmax": lambda p, y: y.softmax(2),
