@@ -6,7 +6,6 @@ set of the reads that it was computed from, as bits by their numbers.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -16,22 +15,20 @@ from torch import Tensor
 
 from mhc_diag.sources.probe.bases import Signal
 from mhc_diag.sources.probe.codes import Code
-from mhc_diag.sources.probe.layout import Labels, decode, encode, flattened
+from mhc_diag.sources.probe.layout import decode, encode, flattened
 from mhc_diag.sources.probe.memory import Memory, Shadow
 from mhc_diag.sources.probe.storages import Storages
 
 TOLERANCE = 1e-5
 """Largest spread of a row over channels, relative to its largest entry, and difference of rows that agree."""
 
-PENDING = 4
-"""Reads of streams that only a norm or a layer made whose rows may still be asked for: if they are a path."""
 ANYTHING = 1
 """The set of the read that stands for any."""
 
 Place: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], int] | None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Read:
     """What an operation that ends the tangents was given of the streams."""
 
@@ -41,18 +38,6 @@ class Read:
     """(T, n): the weight of each stream; None where it is no such sum, such as one with gates a channel."""
     label: Tensor | None = None
     """Labels of what was read: where in it each token and channel lies."""
-    pending: tuple[Tensor, Labels] | None = None
-    """Tangents from which the row is still to be taken."""
-
-    def settled(self) -> Read:
-        """This read, its row taken from the tangents if that has not been done."""
-        if self.pending is not None and self.code is not None:
-            matrix, spread = decode(*self.pending, self.code.streams)
-            row, self.pending = matrix[:, 0], None
-            finite = row.isfinite().all(dim=1)
-            sure = bool((spread[finite] <= TOLERANCE * largest(row[finite])).all())
-            self.row = row if sure else None
-        return self
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +68,6 @@ class Reads:
         self._found: list[Read] = [Read(None)]
         self._before: dict[Code, int] = {}
         """What was read to make streams that only a norm or a layer made: they may be those of a branch."""
-        self._pending: deque[Read] = deque()
         self._closed: dict[Code, int] = {}
         self._whole: dict[Code, int] = {}
         self._known: WeakKeyDictionary[Shadow, dict[Place, tuple[Tensor, int]]] = WeakKeyDictionary()
@@ -174,13 +158,11 @@ class Reads:
         flat = flattened(part.tangent)
         if code.streams == 1 and flat.data_ptr() == encode(labels).data_ptr():  # the stream as it is
             return self._new(Read(code, flat.new_ones(code.space.tokens, 1), label))
-        read = Read(code, None, label, (flat, labels))
-        if not code.tentative:
-            return self._new(read.settled())
-        self._pending.append(read)
-        if len(self._pending) > PENDING:
-            self._pending.popleft().pending = None
-        return self._new(read)
+        matrix, spread = decode(flat, labels, code.streams)
+        row = matrix[:, 0]
+        finite = row.isfinite().all(dim=1)
+        sure = bool((spread[finite] <= TOLERANCE * largest(row[finite])).all())
+        return self._new(Read(code, row, label)) if sure else self._unreadable(code)
 
     def _unreadable(self, code: Code) -> int:
         if code not in self._whole:
@@ -235,16 +217,12 @@ def _at(read: Read, bases: set[Code | None]) -> tuple[Code, Tensor | None] | Non
 
     What was read to make streams that start with a norm or a layer is on record as a read of its own.
     """
-    links, code = [], read.code
+    row, code = read.row, read.code
     while code not in bases:
         if code is None or code.broken or code.matrix is None or code.spread is None:
             return None
-        links.append(code)
+        sure = not code.site and (code.fit is not None or bool((code.spread <= TOLERANCE).all()))
+        row = (row[:, None] @ code.matrix)[:, 0] if row is not None and sure else None
         code = code.parent
     assert code is not None  # a site starts from some code
-    row = read.settled().row
-    for link in links:
-        assert link.matrix is not None and link.spread is not None  # as seen above
-        sure = not link.site and (link.fit is not None or bool((link.spread <= TOLERANCE).all()))
-        row = (row[:, None] @ link.matrix)[:, 0] if row is not None and sure else None
     return code, row

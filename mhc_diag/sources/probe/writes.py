@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from mhc_diag.sources.probe.call import Call, Pass
-from mhc_diag.sources.probe.layout import BLOCK, Labels, flattened
+from mhc_diag.sources.probe.layout import Labels, flattened
 
 TOLERANCE = 1e-5
 """Largest part of a token's injected term that is not p f, in float32."""
@@ -41,8 +41,6 @@ def injected(call: Call, outcome: Pass) -> tuple[Tensor, list[Tensor]] | None:
     if call.name in SUMS and streams_first and call.kwargs.get("alpha", 1) == 1:
         other = call.args[1]
         return (other if call.name == "add" else -other, [other]) if isinstance(other, Tensor) else None
-    if call.name == "add" and isinstance(call.args[0], Tensor) and call.kwargs.get("alpha", 1) == 1:
-        return (call.args[0].clone() if mutates else call.args[0], [call.args[0]])
     args, kwargs = tree_map(without, (call.args, call.kwargs))
     if mutates and not streams_first:
         args = (args[0].clone(), *args[1:])
@@ -51,27 +49,22 @@ def injected(call: Call, outcome: Pass) -> tuple[Tensor, list[Tensor]] | None:
 
 
 def gathered(term: Tensor, tensor: Tensor, labels: Labels) -> Tensor:
-    """(T, n, C): a term that was added to a tensor, which may be a part of the memory of the streams."""
+    """(T, C, n): a term that was added to a tensor, which may be a part of the memory of the streams."""
     term = term.expand(tensor.shape)
     if tensor.numel() == labels.flat.numel() and tensor.is_contiguous():
-        memory = flattened(term)
-    else:
-        memory = torch.zeros(labels.flat.shape, dtype=term.dtype, device=term.device)
-        memory.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).copy_(term)
-    if labels.strides is None:
-        return memory[labels.order].mT
-    space = labels.space
-    laid = memory.as_strided(labels.sizes, labels.strides).movedim(-1, -2)
-    return laid.reshape(space.tokens, labels.streams, space.channels)  # a view in the usual layouts
+        return labels.gather(flattened(term))
+    memory = torch.zeros(labels.flat.shape, dtype=term.dtype, device=term.device)
+    memory.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).copy_(term)
+    return labels.gather(memory)
 
 
 def direction(term: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
     """The weights with which a branch's output was written to the streams.
 
-    Formula: p_i = <b_i, f> / <f, f>, and the residual is ||b - p f|| / ||b||, of each token.
+    Formula: p_i = <b_i, f> / <f, f>, and the residual is max_i |b_i - p_i f| / max_i |b_i|, of each token.
 
     Args:
-        term: b, (T, n, C).
+        term: b, (T, C, n).
         output: f, (T, C).
 
     Returns:
@@ -79,26 +72,17 @@ def direction(term: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
 
     Example:
         >>> f = torch.tensor([[1.0, -2.0]])
-        >>> p, residual = direction(torch.stack([f, 3 * f], dim=1), f)
+        >>> p, residual = direction(torch.stack([f, 3 * f], dim=-1), f)
         >>> p.tolist(), residual.tolist()
         ([[1.0, 3.0]], [0.0])
     """
     wide = torch.promote_types(torch.promote_types(term.dtype, output.dtype), torch.float32)
-    tokens = max(1, BLOCK // max(1, term[0].numel()))
-    blocks = [
-        _direction(b.to(wide), f.to(wide))
-        for b, f in zip(torch.split(term, tokens), torch.split(output, tokens), strict=True)
-    ]
-    p, residual = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-    return p, residual
-
-
-def _direction(b: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
+    b, f = term.to(wide), output.to(wide)
     size = f.abs().amax(dim=1, keepdim=True)
     f = f / size  # whose square would overflow or vanish where f is very large or small
-    p = torch.matmul(b, f[..., None])[..., 0] / f.square().sum(dim=1, keepdim=True)
-    missed = torch.linalg.vector_norm((p[..., None] * f[:, None, :]).sub_(b).flatten(1), dim=1)
-    return p / size, missed / torch.linalg.vector_norm(b.flatten(1), dim=1)
+    p = (b * f[..., None]).sum(dim=1) / (f * f).sum(dim=1, keepdim=True)
+    missed = (b - p[:, None] * f[..., None]).norm(dim=1).amax(dim=1)
+    return p / size, missed / b.norm(dim=1).amax(dim=1)
 
 
 def tolerance(term: Tensor, output: Tensor) -> float:
