@@ -11,7 +11,6 @@ from typing import Any
 
 from mhc_diag import plugins
 from mhc_diag.curves import CurveTable, MeanMatrices, as_numpy
-from mhc_diag.depth_kernel import depth_kernel_of
 from mhc_diag.maths import statistics
 from mhc_diag.maths.blocks import each
 from mhc_diag.maths.namespace import namespace
@@ -82,13 +81,11 @@ def analyse(
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported, not warned about
         run = _Run(first, tuple(metrics), branch_gain)
         triangles = _triangles(first.matrices) if triangle else ()
-        kernel, largest = ((), ()) if run.paper else depth_kernel_of(first)
         run.add(first, progress)
         del first  # so that one part is in memory at a time
         for part in parts:
             run.add(part, progress)
-        report = run.report((*triangles, *kernel))
-        return replace(report, scalars=(*report.scalars, *largest))
+        return run.report(triangles)
 
 
 class _Run:
@@ -163,7 +160,7 @@ class _Run:
         if part.provenance.token_axis == "none":  # as many signals as other cases have stacks
             draws = min(int(settings.get("seeds", 1)), SIGNALS_THROUGH_ONE)
             matrices = np.broadcast_to(matrices, (self.depth, draws, *matrices.shape[2:]))
-        pre, post = (_known(x) for x in (part.pre, part.post))
+        pre, post = (None if x is None else as_numpy(x) for x in (part.pre, part.post))
         seed = int(settings.get("seed", 0))
         made = signals.propagate(matrices, pre=pre, post=post, gain=gain, seed=seed, first=self.tokens)
         self.cards += [signals.ACTIVATION_RMS, signals.GRADIENT_RMS] if not self.tokens else []
@@ -211,11 +208,6 @@ def _triangles(matrices: Array) -> tuple[Triangle, ...]:
         for direction, statistics_of in triangles(matrices).items()
         for statistic, log10 in statistics_of.items()
     )
-
-
-def _known(rows: Array | None) -> Any:
-    """How branches read or write, if that is known of all."""
-    return None if rows is None or bool(as_numpy(rows != rows).any()) else as_numpy(rows)
 
 
 def _sample(stack: MixingStack, matrices: Array | None) -> Any:

@@ -153,14 +153,9 @@ class MixingStack:
     sites: tuple[Site, ...]
     provenance: Provenance
     pre: Array | None = None
-    """(L, T, n): how a site's branch reads the streams; NaN where that is not known."""
+    """(L, T, n): how a site's branch reads the streams."""
     post: Array | None = None
-    """(L, T, n): how a site's branch output is written to the streams; NaN where that is not known."""
-    reads_from: tuple[int, ...] = ()
-    """(L): the site whose incoming streams `pre` reads, an earlier one where branches are parallel.
-
-    Empty where each reads those of its own.
-    """
+    """(L, T, n): how a site's branch output is written to the streams."""
     logits: Array | None = None
     """(L, T, n, n): what was projected to give the matrices."""
     theory: Mapping[str, float] = field(default_factory=dict)

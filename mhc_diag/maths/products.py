@@ -78,7 +78,7 @@ def composites(matrices: Array, scope: Scope) -> Iterator[tuple[slice, Scaled]]:
 def _run(own: Scaled, running: Scaled | None, *, backwards: bool) -> tuple[Scaled, Scaled]:
     """Multiply the sites of a block onto the running product; returns that and all products of the block."""
     xp = namespace(own.mantissa)
-    losses = bits_lost(own.mantissa)
+    losses = _bits_lost(own.mantissa)
     order = range(own.mantissa.shape[0])
     made: list[Scaled] = []
     since, bits = 0, BITS_BETWEEN_RESCALINGS  # what the block before left is unknown, so rescale at once
@@ -99,14 +99,8 @@ def _run(own: Scaled, running: Scaled | None, *, backwards: bool) -> tuple[Scale
     return running, Scaled(xp.stack([s.mantissa for s in made]), xp.stack([s.exponent for s in made]))
 
 
-def bits_lost(own: Array) -> list[float]:
-    """For each site, by how many bits its smallest entry can shrink a product that only it lets through.
-
-    Example:
-        >>> import numpy as np
-        >>> bits_lost(np.array([[[[1.0, 0.25], [0.0, 1.0]]]]))
-        [2.0]
-    """
+def _bits_lost(own: Array) -> list[float]:
+    """For each site, by how many bits its smallest entry can shrink a product that only it lets through."""
     xp = namespace(own)
     sizes = xp.abs(own)
     below_one = xp.where((sizes > 0) & (sizes < 1), sizes, xp.ones_like(sizes))

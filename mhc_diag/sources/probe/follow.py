@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mhc_diag.records import Skipped
-from mhc_diag.sources.probe.branches import Branches
 from mhc_diag.sources.probe.call import (
     Call,
     Cut,
@@ -46,7 +45,6 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.memory = Memory(entry)
         self.trace = trace
         self.lineage = Lineage()
-        self.branches = Branches(self.memory)
         self.modules: list[str] = []
         self.unwritten = Unwritten()
         self.unapplied = Unapplied()
@@ -98,7 +96,6 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not isinstance(outcome, Pass | Untouched):
             for tensor in inputs:
                 self.memory.settle(tensor)
-        self.branches.before(call, inputs, outcome)
         unknown = look(call, inputs) if known and name not in RULES else None
         out = func(*args, **kwargs)
         if isinstance(outcome, Untouched):
@@ -116,7 +113,6 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._explain(self.trace, tensor, outcome, name, inputs)
             self._commit(tensor, outcome, name, producer, known, inputs)
             self.memory.trace(tensor, made_of)
-            self.branches.after(call, tensor, outcome)
             if isinstance(outcome, Cut):
                 self.lineage.mark_cut(tensor, cuts)
         return out
@@ -139,7 +135,6 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.memory.write(tensor, None)
         self.memory.trace(tensor, (1 << len(self.memory.codes)) - 1)
         self.lineage.mark_cut(tensor, self.lineage.all_cuts)
-        self.branches.hidden(tensor)
         path = self.modules[-1] if self.modules else ""
         self.lineage.produced(tensor, path)
         self.ends[
@@ -223,7 +218,6 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return  # a part of memory whose other parts are still to be filled
         label = f"{path}.{kind}".strip(".") or "the model"
         if self.memory.reseed(shadow, path, kind, site=True):
-            self.branches.site(tensor, shadow.code)
             if self.trace is not None:
                 self.trace.arrived(tensor, shadow.code, shadow.labels)
             self.unapplied.arrived(tensor, shadow.code)

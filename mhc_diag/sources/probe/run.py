@@ -15,7 +15,6 @@ from mhc_diag.records import MixingStack, Provenance, Skipped
 from mhc_diag.sources.inputs import Arguments, as_call
 from mhc_diag.sources.probe import chain, divisions, unapplied
 from mhc_diag.sources.probe.arguments import copied
-from mhc_diag.sources.probe.branch_rows import branch_rows
 from mhc_diag.sources.probe.explain import explanations
 from mhc_diag.sources.probe.follow import Follow
 from mhc_diag.sources.probe.memory import Entry
@@ -119,13 +118,9 @@ def _stack(
         if failure is not None:
             raise MhcDiagError(f"{name} raised {message}", hint=advice(failure, call)) from failure
         raise _nothing(mode, found, name, call)
-    branches = branch_rows(mode.branches.found, found)
     return MixingStack(
         name=name,
         matrices=found.matrices,
-        pre=branches.pre,
-        post=branches.post,
-        reads_from=branches.reads_from,
         sites=found.sites,
         provenance=Provenance(
             target=target,
@@ -137,7 +132,7 @@ def _stack(
             certificates=found.certificates,
             fitted=found.fitted,
             settings={"torch": torch.__version__, "model": type(model).__name__},
-            notes=(*_divided(mode, found, told), *found.notes, *_unapplied(mode, found), *branches.notes),
+            notes=(*_divided(mode, found, told), *found.notes, *_unapplied(mode, found)),
             skipped=(*found.skipped, *_lost(mode, found)),
             failure=message,
         ),
