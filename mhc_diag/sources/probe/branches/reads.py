@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mhc_diag.sources.probe.bases import Signal
 from mhc_diag.sources.probe.codes import Code
-from mhc_diag.sources.probe.layout import Labels, decode, flattened
+from mhc_diag.sources.probe.layout import Labels, decode, encode, flattened
 from mhc_diag.sources.probe.memory import Memory, Shadow
 from mhc_diag.sources.probe.storages import Storages
 
@@ -39,7 +39,11 @@ class Read:
     def settle(self) -> None:
         """Take the row from the tangents."""
         signal, self.pending = self.pending, None
-        if signal is not None and self.order is not None:
+        if signal is None or self.order is None:
+            return
+        if self.code.streams == 1 and signal.tangent.data_ptr() == encode(self.order).data_ptr():
+            self.row = signal.tangent.new_ones(self.code.space.tokens, 1)  # as they began
+        else:
             matrix, spread = decode(flattened(signal.tangent), self.order, self.code.streams)
             row = matrix[:, 0]
             finite = row.isfinite().all(dim=1)
@@ -116,6 +120,8 @@ class Reads:
 
     def _before(self, read: Read, points: set[Code], found: dict[Read, None]) -> int:
         """The reads from which streams beside the path came, unless they came straight from it."""
+        if read.code in self._of_code:
+            return self._of_code[read.code]
         read.settle()
         row = read.row
         for code in read.code.ancestry():

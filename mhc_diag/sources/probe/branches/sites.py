@@ -41,7 +41,8 @@ class Branches:
         self._added: Added | None = None
         self._candidates: list[tuple[Tensor, int]] = []
         self._read = self._of_sum = 0
-        self._codes = 0
+        self._codes = self._counted = 0
+        self._sizes: set[int] = set()
         self.reads = Reads(memory)
         self.of_site: dict[Code, Branch] = {}
 
@@ -130,8 +131,11 @@ class Branches:
                 yield what.as_before(tensor), self.reads.of([tensor])
 
     def _has_one_stream(self, tensor: Tensor) -> bool:
-        sizes = {space.tokens * space.channels for space in self._memory.spaces}
-        return tensor.is_floating_point() and tensor.numel() in sizes
+        spaces = self._memory.spaces
+        if self._counted < len(spaces):
+            self._sizes |= {space.tokens * space.channels for space in spaces[self._counted :]}
+            self._counted = len(spaces)
+        return tensor.numel() in self._sizes and tensor.is_floating_point()
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

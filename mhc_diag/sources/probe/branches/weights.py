@@ -16,7 +16,7 @@ TOLERANCE = 1e-5
 def weights(added: Tensor, output: Tensor) -> Tensor | None:
     """The p in what is added = p f, for each token; None where there is none for some finite token.
 
-    Formula: p_i = <b_i, f> / <f, f> over the channels, if max abs(b_i - p_i f) <= tolerance * max abs(b).
+    Formula: p_i = <b_i, f> / <f, f> over the channels, if max abs(b_i - p_i f) <= tolerance * max abs(p f).
 
     Args:
         added: b, (T, C, m).
@@ -45,14 +45,15 @@ def weights(added: Tensor, output: Tensor) -> Tensor | None:
 
 
 def _weights(added: Tensor, output: Tensor, tolerance: float) -> Tensor | None:
+    lines = added.mT  # (T, m, C): along the channels, which most often is along memory
     largest = output.abs().amax(dim=1, keepdim=True)
     usable = largest.isfinite() & (largest > 0)
     unit = output / torch.where(usable, largest, 1.0)
-    length = unit.square().sum(dim=1, keepdim=True)
-    found = torch.matmul(added.mT, unit[..., None])[..., 0] / torch.where(usable, length, 1.0)
-    rest = torch.baddbmm(added, unit[..., None], found[:, None, :], alpha=-1).abs().amax(dim=(1, 2))
-    size = added.abs().amax(dim=(1, 2))
-    good = (rest <= tolerance * size) | ~size.isfinite() | ~largest[:, 0].isfinite()
-    if not bool(good.all()):
+    length = torch.where(usable, unit.square().sum(dim=1, keepdim=True), 1.0)
+    found = (lines * unit[:, None]).sum(dim=2) / length
+    rest = (found[..., None] * unit[:, None]).sub_(lines).abs_().amax(dim=(1, 2))
+    size = found.abs().amax(dim=1)  # of what is added, if it is what is looked for
+    finite = size.isfinite() & largest[:, 0].isfinite()
+    if not bool(((rest <= tolerance * size) | ~finite).all()):
         return None
-    return (found / largest).masked_fill(~usable | ~size.isfinite()[:, None], torch.nan)
+    return (found / largest).masked_fill(~(usable & finite[:, None]), torch.nan)
