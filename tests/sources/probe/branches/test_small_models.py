@@ -1,21 +1,17 @@
 """What branches read and write in small models, against the coefficients that they are made of."""
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from small_models import EXPAND, FORMS, Streams
 from torch import Tensor, nn
 
 from mhc_diag.analyse import analyse
 from mhc_diag.records import MixingStack
 from mhc_diag.sources.probe import probe
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from small_models import EXPAND, FORMS, Streams
 
 B, S, N, C, L = 2, 5, 4, 16, 3
 
