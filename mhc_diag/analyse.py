@@ -11,7 +11,7 @@ from typing import Any
 
 from mhc_diag import plugins
 from mhc_diag.curves import CurveTable, MeanMatrices, as_numpy
-from mhc_diag.maths import statistics
+from mhc_diag.maths import kernel, statistics
 from mhc_diag.maths.blocks import each
 from mhc_diag.maths.namespace import namespace
 from mhc_diag.maths.products import BLOCK, composites
@@ -36,6 +36,8 @@ WORTH_THREADS = 2048
 """Matrices from which on scopes are measured side by side."""
 SIGNALS_THROUGH_ONE = 1024
 """Random signals at most through a stack that is the same for all tokens."""
+KERNEL_SITES = 1024
+"""Most sites for which the depth kernel is computed, whose numbers are as many as pairs of sites."""
 Progress = Callable[[int], None]
 
 
@@ -81,6 +83,7 @@ def analyse(
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported, not warned about
         run = _Run(first, tuple(metrics), branch_gain)
         triangles = _triangles(first.matrices) if triangle else ()
+        triangles += _kernel(first) if tuple(metrics) == ALL else ()
         run.add(first, progress)
         del first  # so that one part is in memory at a time
         for part in parts:
@@ -160,7 +163,8 @@ class _Run:
         if part.provenance.token_axis == "none":  # as many signals as other cases have stacks
             draws = min(int(settings.get("seeds", 1)), SIGNALS_THROUGH_ONE)
             matrices = np.broadcast_to(matrices, (self.depth, draws, *matrices.shape[2:]))
-        pre, post = (None if x is None else as_numpy(x) for x in (part.pre, part.post))
+        known = (None if x is None else as_numpy(x) for x in (part.pre, part.post))
+        pre, post = (x if x is not None and np.isfinite(x).all() else None for x in known)
         seed = int(settings.get("seed", 0))
         made = signals.propagate(matrices, pre=pre, post=post, gain=gain, seed=seed, first=self.tokens)
         self.cards += [signals.ACTIVATION_RMS, signals.GRADIENT_RMS] if not self.tokens else []
@@ -175,6 +179,7 @@ class _Run:
             self.table.put(sites, name, "site", value, namespace(value).zeros_like(value))
 
     def report(self, triangles: tuple[Triangle, ...]) -> Report:
+        self.cards += [kernel.CARD] if any(t.metric == kernel.CARD.name for t in triangles) else []
         for scope, means in self.means.items():
             for name, value, exponent in () if self.paper else measured(self.metrics, scope, means.means()):
                 numbers = statistics.plain(value, exponent), statistics.log10(value, exponent)
@@ -208,6 +213,14 @@ def _triangles(matrices: Array) -> tuple[Triangle, ...]:
         for direction, statistics_of in triangles(matrices).items()
         for statistic, log10 in statistics_of.items()
     )
+
+
+def _kernel(stack: MixingStack) -> tuple[Triangle, ...]:
+    """The depth kernel, where it is known how branches read and write."""
+    if stack.pre is None or stack.post is None or stack.matrices.shape[0] > KERNEL_SITES:
+        return ()
+    found = kernel.over_tokens(stack.matrices, stack.pre, stack.post, stack.reads_from)
+    return tuple(Triangle(kernel.CARD.name, name, as_numpy(table)) for name, table in found.items())
 
 
 def _sample(stack: MixingStack, matrices: Array | None) -> Any:

@@ -153,9 +153,12 @@ class MixingStack:
     sites: tuple[Site, ...]
     provenance: Provenance
     pre: Array | None = None
-    """(L, T, n): how a site's branch reads the streams."""
+    """(L, T, n): how a site's branch reads the streams; NaN where that is not known."""
     post: Array | None = None
-    """(L, T, n): how a site's branch output is written to the streams."""
+    """(L, T, n): how a site's branch output is written to the streams; NaN where that is not known."""
+    reads_from: tuple[int, ...] = ()
+    """(L): the site whose incoming streams a branch reads: its own, or an earlier one where branches run side
+    by side. Empty where each reads those of its own."""
     logits: Array | None = None
     """(L, T, n, n): what was projected to give the matrices."""
     theory: Mapping[str, float] = field(default_factory=dict)
@@ -225,12 +228,15 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Triangle:
-    """The gain of every composite of sites l to k, both included, under one statistic."""
+    """The gain of every composite of sites l to k, both included, under one statistic.
+
+    Of the metric `depth_kernel` it is the weight with which branch l reaches branch k instead.
+    """
 
     metric: str
     statistic: str
     log10: np.ndarray[Any, Any]
-    """(L, L) float64: entry [l, k]; nan where k < l."""
+    """(L, L) float64: entry [l, k]; nan where k < l, of `depth_kernel` also where k = l or not known."""
 
 
 @dataclass(frozen=True, slots=True)

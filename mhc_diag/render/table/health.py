@@ -13,7 +13,7 @@ from mhc_diag.render.table.head import varies
 from mhc_diag.render.table.look import Look, marked
 from mhc_diag.render.table.numbers import ratio, span
 
-ELSEWHERE = {metric for metric, _ in COMPOSITE.values()} | {"activation_rms", "gradient_rms"}
+ELSEWHERE = {metric for metric, _ in COMPOSITE.values()} | {"activation_rms", "gradient_rms", "depth_kernel"}
 """What other tables show."""
 WIDE = 110
 """Columns from which on the formulas stand beside the numbers."""

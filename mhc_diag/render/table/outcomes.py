@@ -10,6 +10,7 @@ from rich.text import Text
 from mhc_diag.magnitude import magnitude
 from mhc_diag.records import DIRECTIONS, Report, Scalar
 from mhc_diag.render.table.head import Line, grid
+from mhc_diag.render.table.kernel import kernel_card, kernel_line
 from mhc_diag.render.table.look import Look, marked
 from mhc_diag.render.table.numbers import real
 
@@ -32,7 +33,7 @@ def overall(report: Report, look: Look) -> Table:
 
 
 def _lines(report: Report, look: Look) -> Iterator[Text]:
-    """One line for each scalar; the Lyapunov spectrum in one."""
+    """One line for each scalar, the Lyapunov spectrum in one, and one for the depth kernel."""
     spectrum = [s for s in report.scalars if s.name.startswith(SPECTRUM)]
     for scalar in report.scalars:
         if scalar not in spectrum:
@@ -42,6 +43,9 @@ def _lines(report: Report, look: Look) -> Iterator[Text]:
             if len(shown) > SPECTRUM_SHOWN:
                 shown = [*shown[: SPECTRUM_SHOWN - 1], look.pick("…", "..."), shown[-1]]
             yield marked(f"Lyapunov exponents 1 to {len(spectrum)}: {'; '.join(shown)}")
+    kernel = kernel_line(report, look)
+    if kernel is not None:
+        yield marked(kernel)
 
 
 def _estimate(scalar: Scalar, look: Look) -> str:
@@ -52,7 +56,9 @@ def _estimate(scalar: Scalar, look: Look) -> str:
 
 
 def _definitions(reports: Sequence[Report], look: Look) -> Iterator[Line]:
-    for formula in dict.fromkeys(s.formula for r in reports for s in r.scalars):
+    formulas = [s.formula for r in reports for s in r.scalars]
+    formulas += [card.formula for card in map(kernel_card, reports) if card is not None]
+    for formula in dict.fromkeys(formulas):
         yield "", Text(look.text(f"= {formula}"), "dim")
 
 

@@ -79,6 +79,11 @@ class Code:
         """The most streams that there were since the site before, or at it."""
         return max(self._own()[0].shape[2], *(code._own()[0].shape[2] for code in self._links()))
 
+    @property
+    def basis(self) -> Code | None:
+        """The streams that the operator of this site is expressed in."""
+        return [*self._links()][-1].parent
+
     def _links(self) -> Iterator[Code]:
         yield self
         columns = self._own()[0].shape[2]

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mhc_diag.records import Skipped
+from mhc_diag.sources.probe.branches.sites import Branches
 from mhc_diag.sources.probe.call import (
     Call,
     Cut,
@@ -45,6 +46,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.memory = Memory(entry)
         self.trace = trace
         self.lineage = Lineage()
+        self.branches = Branches(self.memory, self.lineage)
         self.modules: list[str] = []
         self.unwritten = Unwritten()
         self.unapplied = Unapplied()
@@ -97,6 +99,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for tensor in inputs:
                 self.memory.settle(tensor)
         unknown = look(call, inputs) if known and name not in RULES else None
+        self.branches.before(call, inputs, outcome)
         out = func(*args, **kwargs)
         if isinstance(outcome, Untouched):
             self.unwritten.made(name, out)
@@ -115,6 +118,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.memory.trace(tensor, made_of)
             if isinstance(outcome, Cut):
                 self.lineage.mark_cut(tensor, cuts)
+            self.branches.after(tensor, outcome)
         return out
 
     def _explain(
@@ -135,6 +139,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.memory.write(tensor, None)
         self.memory.trace(tensor, (1 << len(self.memory.codes)) - 1)
         self.lineage.mark_cut(tensor, self.lineage.all_cuts)
+        self.branches.hidden(tensor)
         path = self.modules[-1] if self.modules else ""
         self.lineage.produced(tensor, path)
         self.ends[
@@ -218,6 +223,7 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return  # a part of memory whose other parts are still to be filled
         label = f"{path}.{kind}".strip(".") or "the model"
         if self.memory.reseed(shadow, path, kind, site=True):
+            self.branches.arrived(shadow.code, tensor, shadow.labels)
             if self.trace is not None:
                 self.trace.arrived(tensor, shadow.code, shadow.labels)
             self.unapplied.arrived(tensor, shadow.code)

@@ -51,6 +51,11 @@ class Lineage:
             note.cut, self._cuts = self._cuts, self._cuts + 1
             note.made_of_cuts = made_of_cuts
 
+    def cut(self, tensor: Tensor) -> int:
+        """The number of such an output; one that no other has where it is none."""
+        note = self._notes.get(tensor)
+        return self._cuts if note is None or note.cut < 0 else note.cut
+
     def made_of_cuts(self, tensors: Iterable[Tensor]) -> int:
         """Which such outputs tensors were computed from or are, as a set of bits by their numbers."""
         made_of = 0

@@ -290,7 +290,7 @@ class Memory:
 
     def labels(self, label: Tensor, space: Space) -> Labels:
         """The labels of a tensor as one block of memory."""
-        return self._labels(label.contiguous().view(-1), space)
+        return self._labels(label, space)
 
     def holds_streams(self, signal: Signal, shape: Sequence[int]) -> bool:
         """Whether a signal of this shape holds streams that were told apart, or parts of them."""

@@ -75,6 +75,7 @@ def _leave(mode: Follow, path: str, args: Any, out: Any) -> None:
         fresh = isinstance(tensor, Tensor) and not shares_memory(tensor, given)
         if fresh and mode.memory.depends(tensor):
             mode.lineage.produced(tensor, path)
+            mode.branches.output(tensor)
 
 
 def _announce_scripted(paths: dict[int, str], mode: Follow) -> list[RemovableHandle]:

@@ -15,6 +15,7 @@ from mhc_diag.records import MixingStack, Provenance, Skipped
 from mhc_diag.sources.inputs import Arguments, as_call
 from mhc_diag.sources.probe import chain, divisions, unapplied
 from mhc_diag.sources.probe.arguments import copied
+from mhc_diag.sources.probe.branches.rows import rows
 from mhc_diag.sources.probe.explain import explanations
 from mhc_diag.sources.probe.follow import Follow
 from mhc_diag.sources.probe.memory import Entry
@@ -118,10 +119,14 @@ def _stack(
         if failure is not None:
             raise MhcDiagError(f"{name} raised {message}", hint=advice(failure, call)) from failure
         raise _nothing(mode, found, name, call)
+    branches = rows(found.codes[slice(*found.run)], mode.branches.of_site, found.space.tokens)
     return MixingStack(
         name=name,
         matrices=found.matrices,
         sites=found.sites,
+        pre=branches.pre,
+        post=branches.post,
+        reads_from=branches.reads_from,
         provenance=Provenance(
             target=target,
             method="observed",
@@ -132,7 +137,7 @@ def _stack(
             certificates=found.certificates,
             fitted=found.fitted,
             settings={"torch": torch.__version__, "model": type(model).__name__},
-            notes=(*_divided(mode, found, told), *found.notes, *_unapplied(mode, found)),
+            notes=(*_divided(mode, found, told), *found.notes, *_unapplied(mode, found), *branches.notes),
             skipped=(*found.skipped, *_lost(mode, found)),
             failure=message,
         ),
