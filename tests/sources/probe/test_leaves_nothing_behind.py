@@ -152,9 +152,9 @@ def test_outputs_are_the_same_to_the_last_bit() -> None:
 
 
 def operations() -> int:
+    """How many there are inside the model while it is probed, those of the probe's hooks among them."""
     sabotage = Sabotage(0, RuntimeError())
-    with torch.no_grad():
-        Sabotaged(Streams("in place", depth=2), sabotage).eval()(TOKENS)
+    probe(Sabotaged(Streams("in place", depth=2), sabotage), TOKENS)
     return sabotage.count
 
 
