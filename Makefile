@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DELETE_ON_ERROR:
@@ -21,10 +22,10 @@ demo: $(VENV)/.installed  ## install, scan two sample models, simulate depth 64;
 	@echo "Plots and a saved report are in out/: hc.png mhc.png simulate.png hc.json"
 
 test: check bench-smoke  ## install the test extra and run everything that CI runs
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: check bench-smoke  ## the same with the slow tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: lint types floors
 
