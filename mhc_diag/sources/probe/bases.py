@@ -85,7 +85,8 @@ class Bases:
             wide[:, :, row] = matrix[:, :, 0]
             matrix = wide
         self._merged.update(c for c in (signal.code, *path) if c.site and c.streams < older.streams)
-        values = matrix.mT[:, older.space.marks(older.streams), :]
+        marked = (older.space.marks(older.streams) + tokens.to(matrix.device)[:, None]) % older.streams
+        values = matrix.mT.gather(1, marked[:, :, None].expand(-1, -1, matrix.shape[1]))
         values[:, older.space.in_turn(older.streams)[: older.streams]] += doubt[:, None, None]
         tangent = torch.zeros_like(signal.tangent)
         values = (values * older.space.magnitudes[:, None]).to(tangent.device)

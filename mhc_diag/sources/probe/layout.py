@@ -93,10 +93,11 @@ class Labels:
     @cached_property
     def code(self) -> Tensor:
         """See `encode`, which shares it: nothing writes into tangents."""
-        space, m = self.space, self.streams
-        marks, magnitudes = (v.to(self.flat.device)[:, None] for v in (space.marks(m), space.magnitudes))
-        code = torch.where(marks == torch.arange(m, device=self.flat.device), magnitudes, 0.0)
-        return self.scatter(code.expand(space.tokens, space.channels, m))
+        space, m, device = self.space, self.streams, self.flat.device
+        marks, magnitudes = (v.to(device)[:, None] for v in (space.marks(m), space.magnitudes))
+        stream = torch.arange(m, device=device)
+        turns = [torch.where((marks + turn) % m == stream, magnitudes, 0.0) for turn in range(m)]
+        return self.scatter(torch.stack(turns)[space.turns(device) % m])
 
     def gather(self, tangent: Tensor) -> Tensor:
         """Tangents of this memory as (T, C, m)."""
@@ -119,7 +120,7 @@ def of_some_tokens(space: Space, flat: Tensor) -> tuple[Labels, Tensor]:
     """Labels of elements of some tokens, counted from 0, and the numbers of these tokens."""
     tokens, counted = torch.unique(flat // space.channels, return_inverse=True)
     renumbered = (counted * space.channels + flat % space.channels).to(flat.dtype)
-    return Labels(renumbered, replace(space, token_shape=(len(tokens),))), tokens
+    return Labels(renumbered, replace(space, token_shape=(len(tokens),), numbers=tokens)), tokens
 
 
 def flattened(values: Tensor) -> Tensor:
@@ -151,6 +152,7 @@ def decode(tangent: Tensor, labels: Labels, streams: int) -> tuple[Tensor, Tenso
 
     Formula: channel c of output stream i holds M_ij r_c, where j is the stream that c marks; M_ij is the mean
     over the channels that mark j, and the spread is the largest deviation from it, which bounds its error.
+    From token to token each channel marks the next stream.
 
     Returns:
         M (T, m, n), and the spread (T), both where the path began if a model lies on several devices.
@@ -160,10 +162,12 @@ def decode(tangent: Tensor, labels: Labels, streams: int) -> tuple[Tensor, Tenso
     marks = labels.space.marks(streams).to(tangent.device)
     blocks = [_decode(block, labels.space, streams, marks) for block in torch.split(gathered, tokens)]
     matrices, spreads = zip(*blocks, strict=True)
+    matrix = matrices[0] if len(blocks) == 1 else torch.cat(matrices)
+    spread = spreads[0] if len(blocks) == 1 else torch.cat(spreads)
+    place = torch.arange(streams, device=matrix.device) - labels.space.turns(matrix.device)[:, None]
+    matrix = matrix.gather(2, (place % streams)[:, None, :].expand_as(matrix))
     where = labels.space.magnitudes.device
-    if len(blocks) == 1:
-        return matrices[0].to(where), spreads[0].to(where)
-    return torch.cat(matrices).to(where), torch.cat(spreads).to(where)
+    return matrix.to(where), spread.to(where)
 
 
 def _decode(gathered: Tensor, space: Space, streams: int, marks: Tensor) -> tuple[Tensor, Tensor]:

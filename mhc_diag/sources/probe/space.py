@@ -41,6 +41,15 @@ class Space:
     magnitudes: Tensor
     """(channels,): plus or minus a power of two each, so that dividing by them is exact."""
     divisions: tuple[Division, ...] = ()
+    numbers: Tensor | None = None
+    """Which tokens of a larger space these are, where they are not all of them."""
+
+    def turns(self, device: torch.device) -> Tensor:
+        """(T,): by how many places each token's streams are marked further on than the first token's.
+
+        What a model does to one channel of one stream is seen at the tokens where that channel marks it.
+        """
+        return torch.arange(self.tokens, device=device) if self.numbers is None else self.numbers.to(device)
 
     @cached_property
     def reciprocals(self) -> Tensor:
@@ -94,7 +103,7 @@ class Space:
         return torch.where(place < whole, turn * streams + (place - turn) % streams, place)
 
     def marks(self, streams: int) -> Tensor:
-        """(channels,): the stream that each channel marks."""
+        """(channels,): the stream that each channel marks, of the first token; see `turns`."""
         return self.in_turn(streams).argsort() % streams
 
     def labels(self, like: Tensor, axis: int = -1) -> Tensor:

@@ -84,14 +84,15 @@ def test_a_mixed_code_is_read_exactly() -> None:
 
 def test_the_spread_bounds_what_differs_between_channels() -> None:
     labels = labels_of("tmc")
-    mixed = encode(labels).view(T, M, C).clone()
+    mixed = torch.ones(M, M) @ encode(labels).view(T, M, C)
     marks = labels.space.marks(M)
     channel = int((marks == 1).nonzero()[-1])
-    mixed[2, 1, channel] *= 1.5  # this channel carries the code of stream 1
+    mixed[2, 1, channel] *= 1.5  # this channel carries the code of stream 1 + 2, as the token is the third
     read, spread = decode(mixed.reshape(-1), labels, M)
     members = int((marks == 1).sum())
     mean = (members - 1 + 1.5) / members
-    assert read[2, 1, 1] == pytest.approx(mean)
+    assert read[2, 1, (1 + 2) % M] == pytest.approx(mean)
+    assert read.sum() == pytest.approx(T * M * M + mean - 1)
     assert spread[2] == pytest.approx(1.5 - mean)
     assert spread[[0, 1, 3, 4, 5]].tolist() == [0.0] * 5
 

@@ -166,7 +166,6 @@ def test_a_branch_added_to_one_stream_beside_one_that_was_moved() -> None:
     check(Recipe(batch=2, tokens=2, streams=2, channels=5, blocks=(Block(()), moved), early=1))
 
 
-@pytest.mark.xfail(strict=True, reason="where M is 0 for the stream that a channel marks, it is not seen")
 def test_a_gate_of_one_channel_of_one_stream() -> None:
     check(Recipe(batch=2, tokens=3, streams=4, channels=16, blocks=(Block(("gate of one element",)),)))
 
