@@ -161,6 +161,25 @@ def test_what_cannot_be_measured_is_never_wrong(recipe: Recipe) -> None:
     check(recipe)
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(1, 1, 2, 6, (Block(("wide",), injection="assigned to one"),)),  # a view into memory's middle
+        Recipe(2, 3, 1, 8, (Block(("gate of channels",), injection="cat"),)),  # joined to an empty part
+        Recipe(2, 3, 4, 16, (Block(("to whole numbers",)),)),
+        Recipe(2, 3, 4, 16, (Block(("gate of one class",)),)),
+        Recipe(2, 3, 4, 16, (Block(("stream by channel",)),)),
+        Recipe(2, 3, 3, 9, (Block(("channels of one stream rolled", "filled")),)),
+        Recipe(2, 3, 4, 16, (Block(("linear", "static")), Block(("static",)))),
+        Recipe(2, 3, 8, 15, (Block(("static",), injection="assigned to one"),)),
+        Recipe(2, 3, 2, 8, (Block((), "linear", "out"),), entry="normed"),
+    ],
+    ids=lambda recipe: "-".join((*recipe.blocks[0].steps, recipe.blocks[0].injection)),
+)
+def test_what_was_once_wrong(recipe: Recipe) -> None:
+    check(recipe)
+
+
 def test_a_branch_added_to_one_stream_beside_one_that_was_moved() -> None:
     moved = Block(("tokens of one stream rolled",), injection="assigned to one")
     check(Recipe(batch=2, tokens=2, streams=2, channels=5, blocks=(Block(()), moved), early=1))
