@@ -61,13 +61,6 @@ class Recipe:
         steps = [step for block in self.blocks for step in block.steps if step in TRAPS]
         return "long skip" in steps and len({*steps}) > 1
 
-    @property
-    def torn(self) -> bool:
-        """Whether one stream is moved away from the others and a branch is added to some of them only."""
-        steps = {step for block in self.blocks for step in block.steps}
-        some = any(block.injection in ("into one", "assigned to one", "cat") for block in self.blocks)
-        return some and any("of one stream" in step or step == "crossed" for step in steps)
-
 
 @dataclass
 class Point:
