@@ -118,7 +118,7 @@ def add_and_norm(x: Tensor, f: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Kept(list[Tensor]):
-    """A list that outlives a probe, which puts back the plain containers of a model as they were."""
+    """What a model applied, in one list from call to call."""
 
 
 class Model(nn.Module):
