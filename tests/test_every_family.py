@@ -16,7 +16,8 @@ import safetensors.torch
 import torch
 
 from mhc_diag import plugins
-from mhc_diag.sources.checkpoint import FAMILIES, scan_checkpoint
+from mhc_diag.sources.checkpoint import scan_checkpoint
+from mhc_diag.sources.checkpoint.recognised import FAMILIES
 
 NAMES = plugins.names(FAMILIES)
 GPT2 = {"wte.weight": (64, 16), "wpe.weight": (32, 16), "ln_f.weight": (16,)} | {
@@ -51,8 +52,9 @@ def saved(tensors: dict[str, Any], path: Path) -> Path:
 
 def test_says_what_it_is(name: str) -> None:
     family = plugins.load(FAMILIES, name)
-    assert family.__doc__ and family.TITLE and family.HOW
-    assert family.ORIENTATION in {"direct", "transposed"}
+    assert family.__doc__ and family.TITLE and family.VARIANTS
+    for variant in family.VARIANTS.values():
+        assert variant.how and variant.orientation in {"direct", "transposed"}
     assert isinstance(family.GENERIC, bool)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.sources.sniff import printable, sniff
+from mhc_diag.sources.files.sniff import sniff
+from mhc_diag.sources.printable import printable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -10,7 +10,7 @@ from mhc_diag import schema
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import Array, Report
 from mhc_diag.sources.counterfactual import logits_of
-from mhc_diag.sources.sniff import printable
+from mhc_diag.sources.printable import printable
 
 SAVE_AGAIN = "save one with: mhc-diag scan TARGET --report json=FILE"
 

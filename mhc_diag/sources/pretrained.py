@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import Skipped
-from mhc_diag.sources.sniff import printable
+from mhc_diag.sources.printable import printable
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.inputs import Arguments
-from mhc_diag.sources.sniff import printable
+from mhc_diag.sources.printable import printable
 
 if TYPE_CHECKING:
     from torch import nn

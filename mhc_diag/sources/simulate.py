@@ -18,8 +18,8 @@ from mhc_diag.maths.projections import sinkhorn
 from mhc_diag.records import Array, MixingStack, Provenance, Site
 from mhc_diag.sources.draws import Draw
 from mhc_diag.sources.measured import Measured, read
+from mhc_diag.sources.printable import printable
 from mhc_diag.sources.simulation import MANIFOLDS, Simulation
-from mhc_diag.sources.sniff import printable
 
 PART_BYTES = 2**26
 """How much memory the logits of a part may take, unless a single stack takes more."""

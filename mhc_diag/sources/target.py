@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import MixingStack, Skipped
-from mhc_diag.sources.sniff import printable, sniff
+from mhc_diag.sources.files.sniff import sniff
+from mhc_diag.sources.printable import printable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,7 +78,8 @@ def scan(request: Request) -> MixingStack:
 
 
 def _file(path: Path, request: Request) -> MixingStack:
-    from mhc_diag.sources import checkpoint, factory, tensors
+    from mhc_diag.sources import checkpoint, factory
+    from mhc_diag.sources.files import tensors
 
     if sniff(path) == "program":
         return _program(path, request)
@@ -113,7 +115,7 @@ def _program(path: Path, request: Request) -> MixingStack:
 
 
 def _load(module: nn.Module, path: Path, request: Request) -> None:
-    from mhc_diag.sources import tensors
+    from mhc_diag.sources.files import tensors
 
     own = module.state_dict()
     stored = tensors.state_dict(path, expected=own, unsafe_pickle=request.unsafe_pickle)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources import program
-from mhc_diag.sources.sniff import sniff
+from mhc_diag.sources.files.sniff import sniff
 from mhc_diag.sources.target import Request, scan
 
 EXAMPLE = torch.zeros(2, 3, dtype=torch.int64)

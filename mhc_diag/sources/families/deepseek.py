@@ -12,33 +12,45 @@ rows). For the normalised input x of a token,
     comb = sinkhorn(scale_comb fn_comb x + base_comb)      M = comb^T
 
 where sinkhorn is a softmax over rows plus eps, a normalisation of columns, and then rows and columns for the
-remaining iterations, each with eps in the denominator. Only base is read here, which is comb at fn x = 0.
+remaining iterations, each with eps in the denominator.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from mhc_diag.errors import MhcDiagError
+from mhc_diag.maths.caps import Caps, sinkhorn_caps
 from mhc_diag.maths.projections import sinkhorn
 from mhc_diag.records import Skipped
-from mhc_diag.sources.families import Found, FoundSite, Mixing, Settings
+from mhc_diag.sources.families import (
+    MOST_CHANNELS,
+    MOST_STREAMS,
+    Found,
+    FoundSite,
+    Mixing,
+    Settings,
+    Shapes,
+    Tensors,
+    Variant,
+)
+from mhc_diag.sources.readings import Read
 
 TITLE = "DeepSeek-V4 naming (hc_attn, hc_ffn)"
-HOW = (
-    "the static part only: comb projected from `base`, which is the matrix at zero dynamic input; "
-    "the matrix of a real token differs by what `fn` adds to the logits"
-)
-ORIENTATION: Literal["direct", "transposed"] = "transposed"
 GENERIC = False
+VARIANTS = {
+    "deepseek": Variant(
+        "comb, projected by Sinkhorn's iteration from `base` and what `fn` reads, applied as its transpose",
+        "transposed",
+    ),
+}
 
 DEFAULTS: dict[str, int | float] = {"hc_sinkhorn_iters": 20, "hc_eps": 1e-6}
-MAX_STREAMS = 64
 KEY = re.compile(
     r"(?P<run>(?:.*\.)?)(?P<layer>\d{1,9})\.(?:hc_(?P<a>attn|ffn)_|(?P<b>attn|ffn)_hc\.)(?P<part>fn|base|scale)"
 )
@@ -61,11 +73,18 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Found:
         if reason:
             skipped[Skipped(f"{path}.{kind}", reason)] = None
         else:
-            sites.append(FoundSite(path, kind, streams, run, {"base": parts["base"]}))
+            small = {part: parts[part] for part in ("base", "scale")}
+            wide = {"fn": parts["fn"]} if "fn" in parts else {}
+            sites.append(FoundSite(path, kind, streams, run, small, wide))
     return Found(tuple(sites), tuple(skipped))
 
 
-def settings(config: Mapping[str, Any] | None) -> Settings:
+def variants(shapes: Shapes, config: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """One."""
+    return ("deepseek",)
+
+
+def settings(config: Mapping[str, Any] | None, variant: str) -> Settings:
     """Iterations and eps of the projection, which multimodal models keep under `text_config`.
 
     Raises:
@@ -90,21 +109,65 @@ def settings(config: Mapping[str, Any] | None) -> Settings:
     )
 
 
+def read(site: FoundSite, tensors: Tensors) -> Read:
+    """All rows of `fn`, which reads the normalised streams together."""
+    return Read(tensors["fn"], site.streams, blocks=1)
+
+
 def build(
-    sites: tuple[FoundSite, ...], tensors: Mapping[str, np.ndarray[Any, Any]], settings: Settings
+    sites: Sequence[FoundSite],
+    tensors: Sequence[Tensors],
+    values: np.ndarray[Any, Any] | None,
+    variant: str,
+    settings: Settings,
 ) -> Mixing:
-    """M = comb^T of the base logits of every site."""
+    """M = comb^T, pre = sigmoid + eps and post = 2 sigmoid of base + scale values, at every site."""
     n = sites[0].streams
-    base = np.stack([tensors[site.tensors["base"]] for site in sites]).astype(np.float64)
-    logits = base[:, 2 * n :].reshape(-1, n, n)
-    comb = sinkhorn.project(
-        logits,
-        iterations=int(settings.values["hc_sinkhorn_iters"]),
-        start="softmax",
-        last="columns",
-        eps=float(settings.values["hc_eps"]),
-    )
-    return Mixing(np.swapaxes(comb, -1, -2), logits)
+    base, scale = _base_and_scale(tensors, n)
+    z = base[:, None] if values is None else base[:, None] + scale[:, None] * values[:, :, 0]
+    logits = z[..., 2 * n :].reshape(*z.shape[:2], n, n)
+    comb = sinkhorn.project(logits, **_arguments(settings))
+    with np.errstate(over="ignore"):
+        gates = 1 / (1 + np.exp(-z[..., : 2 * n]))
+    pre = gates[..., :n] + float(settings.values["hc_eps"])
+    return Mixing(np.swapaxes(comb, -1, -2), logits, pre, 2 * gates[..., n:])
+
+
+def caps(
+    sites: Sequence[FoundSite],
+    tensors: Sequence[Tensors],
+    reach: np.ndarray[Any, Any] | None,
+    variant: str,
+    settings: Settings,
+) -> Caps:
+    """Rows of M sum to at most 1, columns by how far `fn` can move the logits."""
+    n = sites[0].streams
+    base, scale = _base_and_scale(tensors, n)
+    moved = np.zeros_like(base) if reach is None else np.abs(scale) * reach[:, 0]
+    box = (x[:, 2 * n :].reshape(-1, n, n) for x in (base, moved))
+    return sinkhorn_caps(*box, **_arguments(settings)).transposed()
+
+
+def initial(site: FoundSite) -> dict[str, np.ndarray[Any, Any]]:
+    """What transformers starts from: base 0, scale 1."""
+    rows = site.streams * (site.streams + 2)
+    return {"base": np.zeros(rows), "scale": np.ones(3)}
+
+
+def _base_and_scale(tensors: Sequence[Tensors], n: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """(L, n^2 + 2n) each: scale is spread over the rows that it multiplies."""
+    base = np.stack([t["base"] for t in tensors]).astype(np.float64)
+    scale = np.stack([t["scale"] for t in tensors]).astype(np.float64)
+    return base, np.repeat(scale, [n, n, n * n], axis=1)
+
+
+def _arguments(settings: Settings) -> dict[str, Any]:
+    return {
+        "iterations": int(settings.values["hc_sinkhorn_iters"]),
+        "start": "softmax",
+        "last": "columns",
+        "eps": float(settings.values["hc_eps"]),
+    }
 
 
 def _order(run: str, layer: str, kind: str) -> tuple[str, int, int]:
@@ -128,8 +191,10 @@ def _streams(parts: Mapping[str, tuple[int, ...]]) -> tuple[int, str]:
     base, scale, fn = parts.get("base", ()), parts.get("scale", ()), parts.get("fn")
     rows = base[0] if len(base) == 1 else 0
     n = math.isqrt(rows + 1) - 1
-    fits = 1 <= n <= MAX_STREAMS and n * (n + 2) == rows and scale == (3,)
-    if fits and (fn is None or (len(fn) == 2 and fn[0] == rows and fn[1] % n == 0)):
+    fits = 1 <= n <= MOST_STREAMS and n * (n + 2) == rows and scale == (3,)
+    if fits and (
+        fn is None or (len(fn) == 2 and fn[0] == rows and fn[1] % n == 0 and fn[1] <= MOST_CHANNELS)
+    ):
         return n, ""
     seen = ", ".join(f"{part} {shape}" for part, shape in sorted(parts.items()))
     return 0, f"expected base (n^2 + 2n), scale (3) and fn (n^2 + 2n, n C), found {seen}"

@@ -9,18 +9,21 @@ read differently.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from mhc_diag.records import Skipped
-from mhc_diag.sources.families import Found, FoundSite, Mixing, Settings
+from mhc_diag.sources.families import Found, FoundSite, Mixing, Settings, Shapes, Tensors, Variant
 
 TITLE = "square parameters that recur with a layer index"
-HOW = "square parameters read as the applied matrices, without the code that uses them"
-ORIENTATION: Literal["direct", "transposed"] = "direct"
 GENERIC = True
+VARIANTS = {
+    "direct": Variant(
+        "square parameters read as the applied matrices, without the code that uses them", "direct"
+    ),
+}
 
 NOTE = (
     "read as applied directly; a stored transpose or logits would read differently: "
@@ -55,17 +58,26 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Found:
     return Found(tuple(site for *_, site in sorted(placed, key=key)), tuple(skipped))
 
 
-def settings(config: Mapping[str, Any] | None) -> Settings:
+def variants(shapes: Shapes, config: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """As they stand."""
+    return ("direct",)
+
+
+def settings(config: Mapping[str, Any] | None, variant: str) -> Settings:
     """Nothing is computed, so nothing is needed."""
     return Settings(notes=(NOTE,))
 
 
 def build(
-    sites: tuple[FoundSite, ...], tensors: Mapping[str, np.ndarray[Any, Any]], settings: Settings
+    sites: Sequence[FoundSite],
+    tensors: Sequence[Tensors],
+    values: np.ndarray[Any, Any] | None,
+    variant: str,
+    settings: Settings,
 ) -> Mixing:
     """The tensors as they are."""
-    stored = ((tensors[site.tensors["matrix"]], site.index) for site in sites)
-    return Mixing(np.stack([a if i is None else a[i] for a, i in stored]).astype(np.float64))
+    stored = ((t["matrix"], site.index) for site, t in zip(sites, tensors, strict=True))
+    return Mixing(np.stack([a if i is None else a[i] for a, i in stored]).astype(np.float64)[:, None])
 
 
 def _reason(names: list[str], shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -93,7 +105,7 @@ def _sites(names: list[str], shapes: Mapping[str, tuple[int, ...]]) -> Iterator[
         tensors = {"matrix": name}
         if layers:
             for i in range(layers[0]):
-                yield i, FoundSite(f"{name}[{i}]", "", streams, _run(name), tensors, i)
+                yield i, FoundSite(f"{name}[{i}]", "", streams, _run(name), tensors, index=i)
         elif number := NUMBER.search(name):
             path, kind = name[: number.end()], name[number.end() :].strip("._")
             yield int(number[0]), FoundSite(path, kind, streams, _run(name[: number.start()]), tensors)

@@ -12,8 +12,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
+from mhc_diag.sources.files.names import WRAPPERS
 from mhc_diag.sources.probe.follow import Follow, shares_memory
-from mhc_diag.sources.tensors import WRAPPERS
 
 
 def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

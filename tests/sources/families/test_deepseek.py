@@ -138,7 +138,7 @@ def test_what_it_is_and_is_not_is_said(tmp_path: Path) -> None:
     stack = scan_checkpoint(save(tiny_checkpoint(), tmp_path / "x.pt"))
     provenance = stack.provenance
     assert (provenance.method, provenance.orientation) == ("static", "transposed")
-    assert "static part only" in provenance.how and "zero dynamic input" in provenance.how
+    assert "transpose" in provenance.how and "zero dynamic input" in provenance.how
     assert len(provenance.notes) == 2
     assert any("hc_sinkhorn_iters: the default 20" in note for note in provenance.notes)
     assert any("hc_eps: the default 1e-06" in note for note in provenance.notes)
@@ -178,7 +178,7 @@ def test_settings_come_from_the_configuration(tmp_path: Path) -> None:
 def test_a_configuration_that_cannot_be_meant(config: dict[str, Any]) -> None:
     (name,) = config
     with pytest.raises(MhcDiagError, match=f"the configuration says {name} = ") as error:
-        deepseek.settings(config)
+        deepseek.settings(config, "deepseek")
     assert "config.json" in error.value.hint
 
 

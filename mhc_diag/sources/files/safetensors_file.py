@@ -7,21 +7,22 @@ and the library's numpy view therefore refuses it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.sources.sniff import printable
+from mhc_diag.sources.files import Entry
+from mhc_diag.sources.files.numbers import widened
+from mhc_diag.sources.printable import printable
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 WORDS = {"BF": "bfloat", "F": "float", "I": "int", "U": "uint", "C": "complex"}
-STORED = {"float64": "<f8", "float32": "<f4", "float16": "<f2", "bfloat16": "<u2"}
 
 
 class SafetensorsFile:
@@ -33,25 +34,27 @@ class SafetensorsFile:
 
     config: Mapping[str, Any] | None = None
     """The format has no place for one."""
+    format = "safetensors"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         self._path = path
         header = _header(path)
         self.metadata: Mapping[str, Any] = header.pop("__metadata__", {})
-        self.shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
-        self.dtypes = {name: _dtype(entry["dtype"]) for name, entry in header.items()}
+        self.entries: Mapping[str, Entry] = {
+            name: Entry(tuple(entry["shape"]), _dtype(entry["dtype"])) for name, entry in header.items()
+        }
         self._spans = {name: entry["data_offsets"] for name, entry in header.items()}
 
-    def array(self, name: str) -> np.ndarray[Any, Any]:
-        """The numbers of one tensor of a floating dtype that numpy can hold, as float32 or float64."""
-        begin, end = self._spans[name]
+    def arrays(self, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+        """The numbers of each tensor, as float32 or float64."""
         with self._path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            stream.seek(8 + length + begin)
-            raw = np.frombuffer(stream.read(end - begin), dtype=STORED[self.dtypes[name]])
-        if self.dtypes[name] == "bfloat16":  # the upper half of a float32
-            raw = (raw.astype(np.uint32) << 16).view(np.float32)
-        return raw.astype(np.result_type(raw.dtype, np.float32)).reshape(self.shapes[name])
+            for name in names:
+                begin, end = self._spans[name]
+                stream.seek(8 + length + begin)
+                entry = self.entries[name]
+                yield name, widened(stream.read(end - begin), entry.dtype).reshape(entry.shape)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """All tensors, for a live model."""

@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.sources import tensors_torch
-from mhc_diag.sources.tensors import load_pickled_module, open_tensors, state_dict
+from mhc_diag.sources.files import torch_file
+from mhc_diag.sources.files.tensors import load_pickled_module, open_tensors, state_dict
 
 TENSORS = {
     "layers.1.mix": torch.tensor([[0.1, -2.5], [3e-5, 7.0]]),
@@ -57,7 +57,7 @@ def test_same_names_shapes_and_numbers_from_every_format(writer: str, tmp_path: 
         assert file.shape(name) == tuple(tensor.shape)
         assert file.dtype(name) == str(tensor.dtype).removeprefix("torch.")
     floats = [n for n in TENSORS if n != "layers.1.count"]
-    for name, array in file.read(floats).items():
+    for name, array in file.read(floats):
         assert array.dtype == (np.float64 if name == "layers.1.f64" else np.float32)
         np.testing.assert_array_equal(array, TENSORS[name].double().numpy().astype(array.dtype))
     for name, tensor in state_dict(path).items():
@@ -67,11 +67,7 @@ def test_same_names_shapes_and_numbers_from_every_format(writer: str, tmp_path: 
 
 @pytest.mark.parametrize(
     ("writer", "dtype"),
-    [
-        *((writer, dtype) for writer in WRITERS for dtype in (torch.int64, torch.bool)),
-        ("zip", torch.float8_e4m3fn),
-        ("safetensors", torch.float8_e4m3fn),
-    ],
+    [(writer, dtype) for writer in WRITERS for dtype in (torch.int64, torch.bool)],
 )
 def test_numbers_that_mean_nothing_by_themselves_are_refused(
     writer: str, dtype: torch.dtype, tmp_path: Path
@@ -79,9 +75,9 @@ def test_numbers_that_mean_nothing_by_themselves_are_refused(
     path = tmp_path / "model"
     WRITERS[writer]({"exotic": torch.ones(2).to(dtype), "mix": torch.eye(2)}, path)
     file = open_tensors(path)
-    assert file.read(["mix"])["mix"].sum() == 2
-    with pytest.raises(MhcDiagError, match="exotic is (int64|bool|float8_e4m3)") as error:
-        file.read(["exotic"])
+    assert dict(file.read(["mix"]))["mix"].sum() == 2
+    with pytest.raises(MhcDiagError, match="exotic is (int64|bool)") as error:
+        dict(file.read(["exotic"]))
     assert "float32" in error.value.hint
 
 
@@ -91,7 +87,7 @@ def test_tensors_without_plain_numbers_are_refused(tmp_path: Path) -> None:
     file = open_tensors(path)
     for name, dtype in (("sparse", "sparse_coo float32"), ("nowhere", "meta float32")):
         with pytest.raises(MhcDiagError, match=f"{name} is {dtype}"):
-            file.read([name])
+            dict(file.read([name]))
 
 
 def test_file_order_is_kept(tmp_path: Path) -> None:
@@ -120,7 +116,7 @@ def test_a_claim_of_terabytes_costs_nothing(tmp_path: Path) -> None:
     torch.save({"huge": torch.zeros(1).expand(10**12), "mix": torch.eye(2)}, tmp_path / "x.pt")
     file = open_tensors(tmp_path / "x.pt")
     assert file.shape("huge") == (10**12,)
-    np.testing.assert_array_equal(file.read(["mix"])["mix"], np.eye(2))
+    np.testing.assert_array_equal(dict(file.read(["mix"]))["mix"], np.eye(2))
 
 
 @pytest.mark.parametrize("nest", ["model", "state_dict", "module", "model_state_dict"])
@@ -175,7 +171,7 @@ def test_wrappers_are_taken_off_at_any_depth(tmp_path: Path) -> None:
 
 def test_a_name_that_only_looks_wrapped_is_not_lost(tmp_path: Path) -> None:
     torch.save({"mix": torch.zeros(1), "module.mix": torch.ones(1)}, tmp_path / "x.pt")
-    arrays = open_tensors(tmp_path / "x.pt").read(["mix", "module.mix"])
+    arrays = dict(open_tensors(tmp_path / "x.pt").read(["mix", "module.mix"]))
     assert (arrays["mix"][0], arrays["module.mix"][0]) == (0, 1)
     torch.save({"inner.module.mix": torch.ones(1), "module.b": torch.ones(1)}, tmp_path / "y.pt")
     assert set(state_dict(tmp_path / "y.pt", expected=["inner.module.mix"])) == {"inner.module.mix", "b"}
@@ -281,15 +277,16 @@ def test_config_beside_a_file(tmp_path: Path) -> None:
 def test_names_are_escaped_in_messages(tmp_path: Path) -> None:
     torch.save({"\x1b[31mmix": torch.ones(2, dtype=torch.int64)}, tmp_path / "x.pt")
     with pytest.raises(MhcDiagError) as error:
-        open_tensors(tmp_path / "x.pt").read(["\x1b[31mmix"])
+        dict(open_tensors(tmp_path / "x.pt").read(["\x1b[31mmix"]))
     assert "\x1b" not in error.value.message
 
 
 def test_safetensors_needs_no_torch(tmp_path: Path) -> None:
     safetensors.torch.save_file({"mix": torch.eye(2).bfloat16()}, tmp_path / "x.safetensors")
     code = (
-        "import sys, pathlib; from mhc_diag.sources.tensors import open_tensors;"
-        f"print(open_tensors(pathlib.Path({str(tmp_path / 'x.safetensors')!r})).read(['mix'])['mix'].sum());"
+        "import sys, pathlib; from mhc_diag.sources.files.tensors import open_tensors;"
+        f"file = open_tensors(pathlib.Path({str(tmp_path / 'x.safetensors')!r}));"
+        "print(dict(file.read(['mix']))['mix'].sum());"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -297,4 +294,4 @@ def test_safetensors_needs_no_torch(tmp_path: Path) -> None:
 
 
 def test_nests_are_the_documented_ones() -> None:
-    assert tensors_torch.NESTS == ("model", "state_dict", "module", "model_state_dict")
+    assert torch_file.NESTS == ("model", "state_dict", "module", "model_state_dict")

@@ -12,7 +12,8 @@ import safetensors.numpy
 import torch
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.sources.sniff import printable, sniff
+from mhc_diag.sources.files.sniff import sniff
+from mhc_diag.sources.printable import printable
 
 
 def torch_bytes(**options: bool) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from mhc_diag.errors import MhcDiagError
+from mhc_diag.sources.printable import printable
 
 Kind = Literal["torch-zip", "torch-legacy", "safetensors", "program"]
 
@@ -23,18 +24,6 @@ PROGRAM = {
 LFS = b"version https://git-lfs.github.com/spec/"
 MARKUP = (b"<!doctype", b"<html", b"<head", b"<?xml")
 LONGEST_HEADER = 100_000_000  # the safetensors library's own limit
-LONGEST_TEXT = 200
-
-
-def printable(text: object) -> str:
-    r"""Text from a stranger's file, safe to print: control characters escaped, and cut unless it is a path.
-
-    Example:
-        >>> print(printable("layers.0\x1b[31m"))
-        layers.0\x1b[31m
-    """
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-    return line if isinstance(text, Path) or len(line) <= LONGEST_TEXT else line[:LONGEST_TEXT] + "..."
 
 
 def sniff(path: Path) -> Kind:

@@ -7,39 +7,22 @@ file is run unless the caller says so, and every file is looked at (`sniff`) bef
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.sources.sniff import printable, sniff
-from mhc_diag.sources.tensors_safetensors import SafetensorsFile
-from mhc_diag.sources.tensors_torch import TorchFile, load
+from mhc_diag.sources.files import Stored
+from mhc_diag.sources.files.names import by_clean_name
+from mhc_diag.sources.files.numbers import WIDTHS
+from mhc_diag.sources.files.safetensors_file import SafetensorsFile
+from mhc_diag.sources.files.sniff import sniff
+from mhc_diag.sources.files.torch_file import TorchFile, load
+from mhc_diag.sources.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
-
-READABLE = frozenset({"float64", "float32", "float16", "bfloat16"})
-WRAPPERS = frozenset(
-    {"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-)
-"""What data-parallel training, torch.compile and checkpointing put into the names of a model's tensors."""
-
-
-class Stored(Protocol):
-    """What each file format provides. Names are the file's own."""
-
-    shapes: dict[str, tuple[int, ...]]
-    dtypes: dict[str, str]
-    config: Mapping[str, Any] | None
-    metadata: Mapping[str, Any]
-
-    def array(self, name: str) -> np.ndarray[Any, Any]:
-        """The numbers of one tensor of a readable dtype, as float32 or float64."""
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """All tensors."""
 
 
 class TensorFile:
@@ -48,7 +31,7 @@ class TensorFile:
     def __init__(self, path: Path, stored: Stored) -> None:
         self.path = path
         self._stored = stored
-        self._raw = _by_clean_name(stored.shapes)
+        self._raw = by_clean_name(stored.entries)
         self.names: tuple[str, ...] = tuple(self._raw)
         """In the order of the file."""
         self.config: Mapping[str, Any] | None = stored.config or _config_beside(path)
@@ -58,27 +41,29 @@ class TensorFile:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor, without reading it."""
-        return self._stored.shapes[self._raw[name]]
+        return self._stored.entries[self._raw[name]].shape
 
     def dtype(self, name: str) -> str:
         """The dtype of a tensor in torch's words, such as `bfloat16`, without reading it."""
-        return self._stored.dtypes[self._raw[name]]
+        return self._stored.entries[self._raw[name]].dtype
 
-    def read(self, names: Iterable[str]) -> dict[str, np.ndarray[Any, Any]]:
-        """The numbers of the chosen tensors; 16-bit ones are widened to float32.
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+        """The numbers of the chosen tensors as float32 or float64, one at a time, in any order.
 
         Raises:
-            MhcDiagError: one of them is of a dtype whose numbers mean nothing by themselves, such as float8.
+            MhcDiagError: one of them is of a dtype whose numbers mean nothing by themselves, such as float4.
         """
         chosen = dict.fromkeys(names)
         for name in chosen:
-            if self.dtype(name) not in READABLE:
+            if self.dtype(name) not in WIDTHS:
                 raise MhcDiagError(
                     f"{printable(self.path)}: {printable(name)} is {self.dtype(name)}, "
-                    f"expected one of {', '.join(sorted(READABLE))}",
+                    f"expected one of {', '.join(sorted(WIDTHS))}",
                     hint="save the mixing parameters in float32",
                 )
-        return {name: self._stored.array(self._raw[name]) for name in chosen}
+        clean = {self._raw[name]: name for name in chosen}
+        for raw, numbers in self._stored.arrays(clean):
+            yield clean[raw], numbers
 
 
 def open_tensors(path: Path, *, unsafe_pickle: bool = False) -> TensorFile:
@@ -123,7 +108,7 @@ def state_dict(
         ['mix']
     """
     tensors = _open(path, unsafe_pickle).state_dict()
-    return {clean: tensors[raw] for clean, raw in _by_clean_name(tensors, expected).items()}
+    return {clean: tensors[raw] for clean, raw in by_clean_name(tensors, expected).items()}
 
 
 def load_pickled_module(path: Path) -> torch.nn.Module | None:
@@ -153,18 +138,6 @@ def _open(path: Path, unsafe_pickle: bool) -> Stored:
             hint="scan it without --model, or save the model's state_dict",
         )
     return TorchFile(path, legacy=kind == "torch-legacy", unsafe_pickle=unsafe_pickle)
-
-
-def _by_clean_name(raw_names: Iterable[str], expected: Collection[str] = ()) -> dict[str, str]:
-    """The file's name of each tensor, by its name without wrappers.
-
-    Where two names become the same, the later one stays as it is.
-    """
-    names: dict[str, str] = {}
-    for raw in raw_names:
-        clean = ".".join(part for part in raw.split(".") if part not in WRAPPERS)
-        names[raw if raw in expected or clean in names else clean] = raw
-    return names
 
 
 def _config_beside(path: Path) -> Mapping[str, Any] | None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.sources.sniff import printable
+from mhc_diag.sources.files import Entry
+from mhc_diag.sources.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,23 +36,29 @@ class TorchFile:
         MhcDiagError: the file is damaged, holds no tensors, or holds objects other than tensors.
     """
 
+    format = "torch"
+    notes: tuple[str, ...] = ()
+
     def __init__(self, path: Path, *, legacy: bool, unsafe_pickle: bool) -> None:
         top = load(path, legacy=legacy, unsafe_pickle=unsafe_pickle)
         self._tensors, beside = _descend(top, path)
-        self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
-        self.dtypes = {name: _dtype(tensor) for name, tensor in self._tensors.items()}
+        self.entries: Mapping[str, Entry] = {
+            name: Entry(tuple(tensor.shape), _dtype(tensor)) for name, tensor in self._tensors.items()
+        }
         config = beside.get("config")
         self.config: Mapping[str, Any] | None = config if isinstance(config, Mapping) else None
         self.metadata: Mapping[str, Any] = {
             str(k): v for k, v in beside.items() if isinstance(v, (str, int, float))
         }
 
-    def array(self, name: str) -> np.ndarray[Any, Any]:
-        """The numbers of one floating tensor, as float32 or float64."""
+    def arrays(self, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+        """The numbers of each tensor, as float32 or float64."""
         import torch
 
-        tensor = self._tensors[name].detach()
-        return tensor.to(torch.promote_types(tensor.dtype, torch.float32)).numpy().copy()
+        for name in names:
+            tensor = self._tensors[name].detach()
+            wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+            yield name, tensor.to(wide).numpy().copy()
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """All tensors, for a live model."""
