@@ -199,10 +199,27 @@ class _Run:
             sample=self.samples[0],
             sample_logits=self.samples[1],
         )
+        report = self._bounded(report)
         if "uniformity" in self.metrics:
             life = half_life(report.curve("uniformity", "prefix", "p50"))
             report = replace(report, scalars=(*report.scalars, life))
         return replace(report, summary=summarise(report))
+
+    def _bounded(self, report: Report) -> Report:
+        """With what no input, or none of those measured, can exceed."""
+        from mhc_diag import bounds
+
+        where, caps = report.provenance, self.about.caps
+        if caps is not None:
+            known = {card.name for card in report.cards}
+            curves = tuple(c for c in bounds.curves(caps, report.streams) if c.metric in known)
+            found = tuple(bounds.scalars(caps, report.streams, "every input"))
+            return replace(report, curves=(*report.curves, *curves), scalars=(*report.scalars, *found))
+        own = bounds.observed(report) if where.method != "simulated" else None
+        if own is None:
+            return report
+        what_for = "these matrices" if where.token_axis == "none" else f"these {where.token_axis}s"
+        return replace(report, scalars=(*report.scalars, *bounds.scalars(own, report.streams, what_for)))
 
 
 def _triangles(matrices: Array) -> tuple[Triangle, ...]:

@@ -102,14 +102,15 @@ class Provenance:
 
     target: str
     """The file, folder, model or simulation."""
-    method: Literal["observed", "static", "simulated"]
-    """`observed`: measured on a live model; `static`: read from tensors; `simulated`: drawn at random."""
+    method: Literal["observed", "static", "sampled", "activations", "simulated"]
+    """`observed`: measured on a live model; `static`: read from tensors, at zero input where they depend on
+    one; `sampled`: the same at random inputs; `activations`: at saved ones; `simulated`: drawn at random."""
     how: str
     """One sentence: what was measured and how."""
     orientation: Literal["observed", "direct", "transposed"]
     """How M (out x in) was obtained: as applied, or from a stored matrix that is M or its transpose."""
-    token_axis: Literal["token", "stack", "none"]
-    """What the T axis counts. `none`: one static matrix a site."""
+    token_axis: Literal["token", "sample", "stack", "none"]
+    """What the T axis counts. `sample`: random inputs; `none`: one static matrix a site."""
     token_shape: tuple[int, ...] = ()
     """Shape of the T axis before flattening, such as (batch, sequence)."""
     token_numbers: tuple[int, ...] = ()
@@ -130,6 +131,23 @@ class Provenance:
     """What stopped the measurement half-way; empty where nothing did."""
     exposed: tuple[Exposed, ...] = ()
     """Matrices that the model shows beside the operators that it applies."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Caps:
+    """Upper bounds of the absolute row and column sums of M at L sites, whatever the input.
+
+    Formula: max_i sum_j abs(M_ij) <= rows, max_j sum_i abs(M_ij) <= columns.
+    """
+
+    rows: np.ndarray[Any, Any]
+    """(L,) float64; infinite where nothing is known."""
+    columns: np.ndarray[Any, Any]
+    """(L,) float64."""
+
+    def transposed(self) -> Caps:
+        """The bounds of the transposes."""
+        return Caps(self.columns, self.rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,6 +179,8 @@ class MixingStack:
     by side. Empty where each reads those of its own."""
     logits: Array | None = None
     """(L, T, n, n): what was projected to give the matrices."""
+    caps: Caps | None = None
+    """What no input can exceed, where the matrices depend on one and that is known."""
     theory: Mapping[str, float] = field(default_factory=dict)
     """What closed forms say of this stack, such as `growth`, in nats per site."""
     explanations: tuple[Explanation, ...] = ()

@@ -17,7 +17,7 @@ def summarise(report: Report) -> str:
     Example: see the last line of `mhc-diag scan`.
     """
     parts = []
-    statistic = "max" if report.provenance.token_axis == "token" else "p50"
+    statistic = "max" if report.provenance.token_axis in {"token", "sample"} else "p50"
     for direction in DIRECTIONS:
         peak = report.worst(direction, statistic)
         label = report.sites[peak.site].label
@@ -26,6 +26,7 @@ def summarise(report: Report) -> str:
         parts.append(f"{direction} {magnitude(peak.value, peak.log10)} {at}")
     over = {
         "token": f", the largest of {report.tokens} tokens",
+        "sample": f", the largest of {report.tokens} samples",
         "stack": f", median of {report.tokens} stacks",
     }
     where = over.get(report.provenance.token_axis, "")

@@ -6,27 +6,12 @@ within a known distance of its static part, and that bounds the sums, and with t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import Any, Literal
 
 import numpy as np
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Caps:
-    """Upper bounds of the absolute row and column sums of M at L sites.
-
-    Formula: max_i sum_j abs(M_ij) <= rows, max_j sum_i abs(M_ij) <= columns, for every input.
-    """
-
-    rows: np.ndarray[Any, Any]
-    """(L,) float64; infinite where nothing is known."""
-    columns: np.ndarray[Any, Any]
-    """(L,) float64."""
-
-    def transposed(self) -> Caps:
-        """The bounds of the transposes."""
-        return Caps(self.columns, self.rows)
+from mhc_diag.records import Caps
 
 
 def identity_caps(sites: int) -> Caps:
@@ -47,6 +32,41 @@ def doubly_stochastic_caps(sites: int) -> Caps:
         [1.0, 1.0]
     """
     return Caps(np.ones(sites), np.ones(sites))
+
+
+def composite_bound(log_first: Any, log_other: Any, streams: int) -> np.ndarray[Any, Any]:
+    """Bounds on the gain of every composite in a scope, in natural logarithms.
+
+    Formula: the product of the bounds of its sites; or n times the product of their bounds along the other
+    axis, as no row sum exceeds n times the largest column sum; whichever is smaller.
+
+    Args:
+        log_first: (L,), sums over the sites of each composite of ln of their bounds along one axis.
+        log_other: (L,), the same along the other axis.
+        streams: n.
+
+    Example:
+        >>> composite_bound(np.array([9.0]), np.array([0.0]), 4).round(4).tolist()
+        [1.3863]
+    """
+    return np.fmin(log_first, math.log(streams) + log_other)
+
+
+def largest_product(caps: Any) -> float:
+    """The largest product of neighbouring bounds: what no composite of any part of the stack exceeds.
+
+    Returns:
+        Its natural logarithm; 0 where the empty product is the largest.
+
+    Example:
+        >>> round(math.exp(largest_product(np.array([2.0, 0.25, 3.0, 1.5]))), 6)
+        4.5
+    """
+    best = running = 0.0
+    for step in np.log(np.asarray(caps, np.float64)).tolist():
+        running = max(0.0, running + step)
+        best = max(best, running)
+    return best
 
 
 def entrywise_caps(matrices: Any, reach: Any) -> Caps:

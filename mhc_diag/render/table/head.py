@@ -32,7 +32,8 @@ def varies(report: Report) -> bool:
 
 def tokens(report: Report) -> str:
     """How many tokens or stacks the statistics are taken over."""
-    unit = "stack" if report.provenance.token_axis == "stack" else "token"
+    axis = report.provenance.token_axis
+    unit = "token" if axis == "none" else axis
     return f"{report.tokens} {unit}" + ("" if report.tokens == 1 else "s")
 
 
@@ -112,7 +113,7 @@ def _definitions(report: Report, look: Look) -> Iterator[Line]:
         yield direction, Text(look.text(f"{metric} = {formulas[metric]}"))
     yield "composite", Text("forward at l: product of sites 0 to l; backward at l: of sites l to the last")
     if varies(report):
-        each = "each stack" if report.provenance.token_axis == "stack" else "each token"
+        each = f"each {report.provenance.token_axis}"
         yield "statistics", Text(f"taken over the gains of {tokens(report)}; products are formed for {each}")
 
 

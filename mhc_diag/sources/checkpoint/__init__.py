@@ -8,18 +8,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, cast
 
 import numpy as np
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.records import MixingStack, Provenance, Site, Skipped
+from mhc_diag.records import Caps, MixingStack, Provenance, Site, Skipped
 from mhc_diag.sources.checkpoint.gathered import Gathered, gather
 from mhc_diag.sources.checkpoint.options import Options
 from mhc_diag.sources.checkpoint.recognised import Recognised, recognise
+from mhc_diag.sources.families import Dynamic, Settings
 from mhc_diag.sources.files.tensors import TensorFile, open_tensors
 from mhc_diag.sources.printable import printable
-from mhc_diag.sources.readings import Reading
+from mhc_diag.sources.readings import Reading, activations
+from mhc_diag.sources.readings.sampled import Sampled
 from mhc_diag.sources.readings.zero import Zero
+
+AXES: dict[str, Literal["token", "sample", "none"]] = {
+    "static": "none",
+    "sampled": "sample",
+    "activations": "token",
+}
+MOST_NUMBERS = 1 << 28
+"""Numbers of all sampled matrices together: 2 GB of them."""
 
 
 def scan_checkpoint(
@@ -68,9 +79,35 @@ def scan_variants(path: Path, options: Options) -> list[MixingStack]:
     """
     file = open_tensors(path, unsafe_pickle=options.unsafe_pickle)
     found = recognise(file, options)
-    reading: Reading = Zero()
+    reading = _reading(options, found)
     gathered = gather(file, found.sites, found.family, reading, lambda name, numbers: None)
     return [_stack(file, found, variant, gathered, reading) for variant in found.variants]
+
+
+def _reading(options: Options, found: Recognised) -> Reading:
+    """At which streams dynamic sites are evaluated.
+
+    Raises:
+        MhcDiagError: streams are given, and no site reads any; or more are asked for than fit.
+    """
+    if not options.samples and options.activations is None:
+        return Zero()
+    flag = "--samples" if options.samples else "--activations"
+    if not any(site.reads for site in found.sites):
+        raise MhcDiagError(
+            f"{flag} is given, but no mixing of {found.family.TITLE} depends on the streams here",
+            hint=f"leave out {flag}: the static matrices are all there is",
+        )
+    if options.activations is not None:
+        return activations.load(options.activations)
+    numbers = options.samples * len(found.sites) * found.sites[0].streams ** 2
+    if numbers > MOST_NUMBERS:
+        raise MhcDiagError(
+            f"--samples {options.samples} of {len(found.sites)} sites are {numbers:,} numbers, "
+            f"at most {MOST_NUMBERS:,} fit",
+            hint=f"ask for {options.samples * MOST_NUMBERS // numbers} samples or fewer",
+        )
+    return Sampled(options.samples, options.correlation, options.seed)
 
 
 def _stack(
@@ -78,25 +115,44 @@ def _stack(
 ) -> MixingStack:
     family, variant = found.family, found.family.VARIANTS[name]
     settings = family.settings(file.config, name)
+    values = None if isinstance(reading, Zero) else gathered.values
     with np.errstate(all="ignore"):  # damaged numbers stay visible as NaN in the report
-        mixing = family.build(found.sites, gathered.tensors, gathered.values, name, settings)
-    several = {"variant": name} if len(family.VARIANTS) > 1 else {}
-    dynamic = f", {reading.how}" if gathered.values is not None else ""
+        mixing = family.build(found.sites, gathered.tensors, values, name, settings)
+        caps = _caps(found, name, gathered, settings)
+    depends = mixing.matrices.shape[1] > 1 or not isinstance(reading, Zero)
     return MixingStack(
         name=printable(Path(file.path.name)) + (f", {name}" if len(found.variants) > 1 else ""),
         matrices=mixing.matrices,
         sites=tuple(Site(printable(s.path), printable(s.kind), d) for d, s in enumerate(found.sites)),
         provenance=Provenance(
             target=printable(file.path),
-            method="static",
-            how=variant.how + dynamic,
+            method=reading.name,
+            how=variant.how + (f", {reading.how}" if gathered.values is not None else ""),
             orientation=variant.orientation,
-            token_axis="none",
-            settings={"layout": found.name, **several, **settings.values},
+            token_axis=AXES[reading.name] if depends else "none",
+            token_shape=mixing.matrices.shape[1:2] if depends else (),
+            settings={"layout": found.name, **_chosen(found, name, reading), **settings.values},
             notes=settings.notes + found.notes,
             skipped=tuple(Skipped(printable(s.what), printable(s.reason)) for s in found.skipped),
         ),
         pre=mixing.pre,
         post=mixing.post,
         logits=mixing.logits,
+        caps=caps,
     )
+
+
+def _chosen(found: Recognised, variant: str, reading: Reading) -> dict[str, str | int | float]:
+    """What else is needed to repeat the reading."""
+    chosen: dict[str, str | int | float] = {"variant": variant} if len(found.family.VARIANTS) > 1 else {}
+    if isinstance(reading, Sampled):
+        chosen |= {"samples": reading.tokens, "correlation": reading.correlation, "seed": reading.seed}
+    return chosen
+
+
+def _caps(found: Recognised, variant: str, gathered: Gathered, settings: Settings) -> Caps | None:
+    """What no input can exceed, where the layout knows and the sites depend on their input."""
+    if gathered.reach is None:
+        return None
+    family = cast(Dynamic, found.family)
+    return family.caps(found.sites, gathered.tensors, gathered.reach, variant, settings)

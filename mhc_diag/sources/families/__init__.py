@@ -41,7 +41,7 @@ from mhc_diag.records import Skipped
 if TYPE_CHECKING:
     import numpy as np
 
-    from mhc_diag.maths.caps import Caps
+    from mhc_diag.records import Caps
     from mhc_diag.sources.readings import Read
 
 MOST_STREAMS = 64

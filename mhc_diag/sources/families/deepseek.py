@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.maths.caps import Caps, sinkhorn_caps
+from mhc_diag.maths.caps import sinkhorn_caps
 from mhc_diag.maths.projections import sinkhorn
-from mhc_diag.records import Skipped
+from mhc_diag.records import Caps, Skipped
 from mhc_diag.sources.families import (
     MOST_CHANNELS,
     MOST_STREAMS,

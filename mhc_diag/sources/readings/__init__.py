@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -47,12 +47,13 @@ class Read:
 class Reading(Protocol):
     """An answer to the question at which streams a site is evaluated."""
 
-    name: str
-    """`static`, `sampled` or `activations`."""
-    how: str
-    """Half a sentence: at which input the matrices are taken."""
-    tokens: int
-    """T."""
+    @property
+    def name(self) -> Literal["static", "sampled", "activations"]:
+        """What it is called in a report."""
+
+    @property
+    def how(self) -> str:
+        """Half a sentence: at which input the matrices are taken."""
 
     def values(self, read: Read, site: int, label: str) -> np.ndarray[Any, Any]:
         """(T, B, R): what one site reads off."""

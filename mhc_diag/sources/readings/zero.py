@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,9 +17,8 @@ class Zero:
         [[[0.0, 0.0, 0.0]]]
     """
 
-    name = "static"
+    name: Literal["static"] = "static"
     how = "at zero dynamic input, so without what the streams of a real token add"
-    tokens = 1
 
     def values(self, read: Read, site: int, label: str) -> np.ndarray[Any, Any]:
         """(1, B, R) zeros."""
