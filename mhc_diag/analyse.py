@@ -209,17 +209,15 @@ class _Run:
         """With what no input, or none of those measured, can exceed."""
         from mhc_diag import bounds
 
-        where, caps = report.provenance, self.about.caps
-        if caps is not None:
-            known = {card.name for card in report.cards}
-            curves = tuple(c for c in bounds.curves(caps, report.streams) if c.metric in known)
-            found = tuple(bounds.scalars(caps, report.streams, "every input"))
-            return replace(report, curves=(*report.curves, *curves), scalars=(*report.scalars, *found))
-        own = bounds.observed(report) if where.method != "simulated" else None
-        if own is None:
+        if report.provenance.method == "simulated":
             return report
-        what_for = "these matrices" if where.token_axis == "none" else f"these {where.token_axis}s"
-        return replace(report, scalars=(*report.scalars, *bounds.scalars(own, report.streams, what_for)))
+        caps, known = self.about.caps, {card.name for card in report.cards}
+        found = () if caps is None else tuple(bounds.curves(caps, report.streams))
+        return replace(
+            report,
+            curves=(*report.curves, *(curve for curve in found if curve.metric in known)),
+            scalars=(*report.scalars, *bounds.scalars(report, caps)),
+        )
 
 
 def _triangles(matrices: Array) -> tuple[Triangle, ...]:

@@ -7,6 +7,7 @@ parameters is known (`Caps`); of any other stack the matrices themselves are the
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from mhc_diag.maths.caps import composite_bound, largest_product
 from mhc_diag.records import Caps, Curve, Direction, Report, Scalar, Scope
 
 STATISTIC = "bound"
+LARGEST = math.log(sys.float_info.max)
 SIDES: dict[Direction, tuple[str, str]] = {
     "forward": ("amax_forward", "inf_norm"),
     "backward": ("amax_backward", "one_norm"),
@@ -32,8 +34,7 @@ def curves(caps: Caps, streams: int) -> Iterator[Curve]:
         >>> found["amax_forward", "prefix"], found["amax_backward", "suffix"]
         ([1.0, 1.0, 1.0], [4.0, 4.0, 2.0])
     """
-    with np.errstate(divide="ignore"):
-        logs = {"forward": np.log(caps.rows), "backward": np.log(caps.columns)}
+    logs = dict(zip(SIDES, _logs(caps), strict=True))
     for direction, metrics in SIDES.items():
         other = logs["backward" if direction == "forward" else "forward"]
         for scope, first, second in _summed(logs[direction], other):
@@ -50,35 +51,38 @@ def _summed(first: Any, other: Any) -> Iterator[tuple[Scope, Any, Any]]:
     yield "suffix", np.cumsum(first[::-1])[::-1], np.cumsum(other[::-1])[::-1]
 
 
-def scalars(caps: Caps, streams: int, what_for: str) -> Iterator[Scalar]:
+def scalars(report: Report, caps: Caps | None) -> Iterator[Scalar]:
     """What the gain of no composite of neighbouring sites exceeds, wherever it begins and ends.
 
     Args:
-        caps: bounds of every site.
-        streams: n.
-        what_for: for which inputs they hold, as in `every input`.
-
-    Example:
-        >>> [round(s.value, 6) for s in scalars(Caps(np.ones(9), np.full(9, 1.5)), 4, "every input")]
-        [1.0, 4.0]
+        report: of matrices that were drawn or measured.
+        caps: bounds that hold for every input; without them the matrices of the report are the bounds, if
+            their norms were measured.
     """
-    rows, columns = largest_product(caps.rows), largest_product(caps.columns)
+    axis = report.provenance.token_axis
+    if caps is not None:
+        logs, what_for = _logs(caps), "every input"
+    else:
+        what_for = "these matrices" if axis == "none" else f"these {axis}s"
+        try:
+            norms = [report.curve(m, "site", "max").log10 for m in ("inf_norm", "one_norm")]
+        except KeyError:
+            return
+        logs = norms[0] * math.log(10), norms[1] * math.log(10)
+    rows, columns = (largest_product(x) for x in logs)
     for direction, first, other in (("forward", rows, columns), ("backward", columns, rows)):
-        axis = "row" if direction == "forward" else "column"
-        bound = float(composite_bound(first, other, streams))
+        one, two = ("row", "column") if direction == "forward" else ("column", "row")
+        bound = float(composite_bound(first, other, report.streams))
+        if not bound < LARGEST:  # which says nothing
+            continue
         yield Scalar(
             f"bound_{direction}",
             f"Bound on every composite's {direction} gain, for {what_for}",
-            f"least of prod max {axis} sum of abs(M) and n prod max "
-            f"{'column' if axis == 'row' else 'row'} sum, over the worst run of sites",
-            math.exp(bound) if bound < 700 else math.inf,
+            f"least of prod max {one} sum of abs(M) and n prod max {two} sum, over the worst run of sites",
+            math.exp(bound),
         )
 
 
-def observed(report: Report) -> Caps | None:
-    """The bounds that the matrices of a report are themselves, where their norms were measured."""
-    try:
-        rows, columns = (report.curve(m, "site", "max").value for m in ("inf_norm", "one_norm"))
-    except KeyError:
-        return None
-    return Caps(rows, columns)
+def _logs(caps: Caps) -> tuple[Any, Any]:
+    with np.errstate(divide="ignore"):
+        return np.log(caps.rows), np.log(caps.columns)

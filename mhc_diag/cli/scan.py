@@ -19,7 +19,7 @@ def scan(
     target: Annotated[
         str,
         typer.Argument(
-            help="package.module:factory, a Hugging Face model folder, or a .pt/.safetensors/.pt2 file."
+            help="package.module:factory, a checkpoint (file, folder, index or URL), or a model folder."
         ),
     ],
     model: Annotated[
@@ -36,7 +36,48 @@ def scan(
     ] = None,
     tokens: Annotated[int, typer.Option("--tokens", help="Length of the random token sequences.")] = 64,
     batch: Annotated[int, typer.Option("--batch", help="Number of random token sequences.")] = 2,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the random tokens.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random tokens or samples.")] = 0,
+    static: Annotated[
+        bool, typer.Option("--static", help="Read parameters only, even where a model could be run.")
+    ] = False,
+    samples: Annotated[
+        int,
+        typer.Option(
+            "--samples", metavar="N", help="Evaluate dynamic sites of a checkpoint at N random inputs."
+        ),
+    ] = 0,
+    stream_correlation: Annotated[
+        float,
+        typer.Option(
+            "--stream-correlation", metavar="RHO", help="Correlation between the streams of a sample."
+        ),
+    ] = 0.0,
+    activations: Annotated[
+        Path | None,
+        typer.Option("--activations", help="Evaluate dynamic sites of a checkpoint at these saved streams."),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="NAME", help="The table of tensors to read in a training checkpoint."),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(
+            "--variant", metavar="NAME", help="The code that wrote the checkpoint, where several may have."
+        ),
+    ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            "--select", metavar="REGEX", help="Names of the square parameters that hold the mixing."
+        ),
+    ] = None,
+    logits: Annotated[
+        str | None,
+        typer.Option(
+            "--logits", metavar="MANIFOLD[:N]", help="Project the selected parameters: sinkhorn:20."
+        ),
+    ] = None,
     streams: Annotated[
         int | None,
         typer.Option("--streams", metavar="N", help="Number of streams, should the probe not find it."),
@@ -100,6 +141,7 @@ def scan(
     from mhc_diag.selection import chosen
     from mhc_diag.sources import counterfactual
     from mhc_diag.sources import target as targets
+    from mhc_diag.sources.checkpoint.options import Options
 
     wanted = options.names(metrics)
     chosen(wanted)
@@ -111,29 +153,34 @@ def scan(
         tokens,
         batch,
         seed,
-        unsafe_pickle,
         allow_code,
         streams=streams,
         layout=layout,
         explain=explain is not None,
+        static=static,
+        checkpoint=Options(
+            key, variant, select, logits, samples, stream_correlation, activations, seed, unsafe_pickle
+        ),
     )
     try:
         with contextlib.redirect_stdout(sys.stderr):  # the user's code may print
-            stack = targets.scan(request)
+            stacks = targets.scan(request)
     except NothingToCheck as e:
         raise typer.Exit(_nothing(e, allow_empty)) from e
-    stacks = [stack] if projection is None else [stack, counterfactual.projected(stack, projection)]
-    matrices = 3 * len(stacks) * len(stack.sites) * int(stack.matrices.shape[1])
-    with progress("measuring", matrices) as advance:
+    found = len(stacks)
+    if projection is not None:
+        stacks += [counterfactual.projected(stack, projection) for stack in stacks]
+    with progress("measuring", sum(3 * s.matrices.shape[0] * s.matrices.shape[1] for s in stacks)) as advance:
         reports = [
             analyse(s, metrics=wanted, triangle=triangle is not None, progress=advance) for s in stacks
         ]
-    verdict = judge(reports[:1], policy)
-    asked = None if explain is None else (stack, explain)
+    verdict = judge(reports[:found], policy)
+    asked = None if explain is None else (stacks[0], explain)
     out.emit(reports, all_sites=all_sites, verdict=verdict, explain=asked)
-    if stack.provenance.failure and verdict.outcome != "failed":
+    failure = stacks[0].provenance.failure
+    if failure and verdict.outcome != "failed":
         raise MhcDiagError(
-            f"{stack.name} raised {stack.provenance.failure}",
+            f"{stacks[0].name} raised {failure}",
             hint="what was measured before is reported above; check the input's shape and dtype",
         )
     raise typer.Exit(verdict.exit_code)

@@ -52,19 +52,22 @@ def composite_bound(log_first: Any, log_other: Any, streams: int) -> np.ndarray[
     return np.fmin(log_first, math.log(streams) + log_other)
 
 
-def largest_product(caps: Any) -> float:
+def largest_product(logs: Any) -> float:
     """The largest product of neighbouring bounds: what no composite of any part of the stack exceeds.
+
+    Args:
+        logs: (L,), their natural logarithms.
 
     Returns:
         Its natural logarithm; 0 where the empty product is the largest.
 
     Example:
-        >>> round(math.exp(largest_product(np.array([2.0, 0.25, 3.0, 1.5]))), 6)
+        >>> round(math.exp(largest_product(np.log([2.0, 0.25, 3.0, 1.5]))), 6)
         4.5
     """
     best = running = 0.0
-    for step in np.log(np.asarray(caps, np.float64)).tolist():
-        running = max(0.0, running + step)
+    for step in np.asarray(logs, np.float64).tolist():
+        running = max(0.0, running + step) if running < math.inf else running
         best = max(best, running)
     return best
 

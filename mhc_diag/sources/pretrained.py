@@ -16,6 +16,46 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+SHARE = 0.5
+"""Of the free memory that the weights of a model may take."""
+
+
+def unbuildable(folder: Path) -> str:
+    """Why the model of a folder cannot be run here, in a few words; empty where it can be tried.
+
+    Raises:
+        MhcDiagError: config.json cannot be read or names no model.
+    """
+    name = printable(_architecture(folder))
+    if not name:
+        return "config.json names no model class under `architectures`"
+    if importlib.util.find_spec("transformers") is None:
+        return f"transformers, which builds a {name}, is not installed (mhc-diag[hf])"
+    size, free = _weights(folder), _free_memory()
+    if size > SHARE * free:
+        return f"its weights take {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free"
+    import transformers
+
+    if not hasattr(transformers, name):
+        return f"transformers {transformers.__version__} does not know a {name}"
+    return ""
+
+
+def _weights(folder: Path) -> int:
+    """Bytes of all files that may be weights."""
+    suffixes = {".safetensors", ".bin", ".pt", ".pth"}
+    return sum(file.stat().st_size for file in folder.iterdir() if file.suffix in suffixes and file.is_file())
+
+
+def _free_memory() -> float:
+    """Bytes that can be had without swapping, where the system tells."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return float("inf")
+
+
 def load(folder: Path) -> tuple[nn.Module, tuple[str, ...], tuple[Skipped, ...]]:
     """The live model of a folder, built by transformers, notes on how it loaded, and what was not loaded.
 
@@ -25,20 +65,9 @@ def load(folder: Path) -> tuple[nn.Module, tuple[str, ...], tuple[Skipped, ...]]
         MhcDiagError: no config.json, transformers is not installed or does not know the architecture, or the
             weights do not load.
     """
-    name = _architecture(folder)
-    if importlib.util.find_spec("transformers") is None:
-        raise MhcDiagError(
-            f"{printable(folder)} holds a {name}, and transformers, which builds it, is not installed",
-            hint="pip install 'mhc-diag[hf]', or scan its .safetensors file for the static part",
-        )
     import transformers
 
-    model_class = getattr(transformers, name, None)
-    if model_class is None:
-        raise MhcDiagError(
-            f"{printable(folder)} holds a {name}, unknown to transformers {transformers.__version__}",
-            hint="update transformers, or give the code with package.module:factory",
-        )
+    model_class = getattr(transformers, _architecture(folder))
     log: Any = transformers.utils.logging
     verbosity = log.get_verbosity()
     log.disable_progress_bar()
@@ -74,19 +103,20 @@ def _refused(folder: Path, error: Exception) -> MhcDiagError:
 
 
 def _architecture(folder: Path) -> str:
+    """The model class that config.json names; empty where it names none.
+
+    Raises:
+        MhcDiagError: config.json cannot be read.
+    """
     try:
         config = json.loads((folder / "config.json").read_bytes())
-        return str(config["architectures"][0])
-    except FileNotFoundError as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise MhcDiagError(
-            f"{printable(folder)} is a folder without config.json",
-            hint="name a model folder of the Hugging Face layout, or a file of tensors in it",
-        ) from e
-    except (OSError, ValueError, LookupError, TypeError) as e:
-        raise MhcDiagError(
-            f"{printable(folder / 'config.json')} names no model class under `architectures`",
+            f"{printable(folder / 'config.json')} cannot be read: {printable(e)}",
             hint="save the model with save_pretrained, or give package.module:factory",
         ) from e
+    named = config.get("architectures") if isinstance(config, dict) else None
+    return str(named[0]) if isinstance(named, list) and named else ""
 
 
 def _notes(info: dict[str, Any]) -> tuple[str, ...]:

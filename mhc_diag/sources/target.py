@@ -1,14 +1,15 @@
-"""From what the user named to a stack: a factory, a folder, a program, or a file with or without its code."""
+"""From what the user named to stacks: a live model where one can be run, else its parameters."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mhc_diag.errors import MhcDiagError
+from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import MixingStack, Skipped
+from mhc_diag.sources.checkpoint.options import Options
 from mhc_diag.sources.files.sniff import sniff
 from mhc_diag.sources.printable import printable
 
@@ -28,11 +29,14 @@ class Request:
     tokens: int = 64
     batch: int = 2
     seed: int = 0
-    unsafe_pickle: bool = False
     allow_code: bool = False
     streams: int | None = None
     layout: str | None = None
     explain: bool = False
+    static: bool = False
+    """Read parameters even where a model could be run."""
+    checkpoint: Options = field(default_factory=Options)
+    """How parameters are read where no model is run."""
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch"):
@@ -42,13 +46,28 @@ class Request:
             raise MhcDiagError(f"--streams is {self.streams}", hint="give a number from 1 to 64")
         if not 0 <= self.seed < 2**63:
             raise MhcDiagError(f"--seed is {self.seed}", hint="give a seed from 0 to 2**63 - 1")
+        if self.static and (flag := self._live_flag()):
+            raise MhcDiagError(
+                f"{flag} is given, but --static says that no model is run", hint="leave out one of them"
+            )
+        if self._live_flag() and (flag := self.checkpoint.flag):
+            raise MhcDiagError(
+                f"{flag} says how to read parameters, but {self._live_flag()} asks for a live model",
+                hint="leave out one of them",
+            )
+
+    def _live_flag(self) -> str:
+        """An option that only makes sense where a model is run, if one is given."""
+        given = {"--model": self.model, "--input": self.input, "--allow-code": self.allow_code}
+        return next((flag for flag, value in given.items() if value), "")
 
 
-def scan(request: Request) -> MixingStack:
+def scan(request: Request) -> list[MixingStack]:
     """Measure or read what a target holds.
 
-    A factory, a model folder, an exported program and a file with `model` are measured live; a file of
-    tensors alone is read for the static part of its mixing.
+    A factory, an exported program that may be run, and anything with `model` are measured live, and so is a
+    model folder that transformers can build in memory. Everything else is read for its mixing parameters:
+    one stack, or one for each code that may have written them.
 
     Raises:
         MhcDiagError: the target, the code or the input is at fault.
@@ -56,55 +75,88 @@ def scan(request: Request) -> MixingStack:
     """
     from mhc_diag.sources import factory
 
-    path = Path(request.target)
-    if not os.path.exists(path) and factory.is_spec(request.target):
-        if request.model is not None:
-            raise MhcDiagError(
-                f"--model is given although the target {request.target} is a factory itself",
-                hint="give --model together with a file of tensors",
-            )
-        made = factory.make(request.target, seed=request.seed)
-        return _measure(made.module, made.example, request)
-    if os.path.isdir(path) and request.model is None:
-        from mhc_diag.sources import pretrained
-
-        module, notes, skipped = pretrained.load(path)
-        return _measure(module, None, request, notes, skipped)
+    target = request.target
+    if not os.path.exists(target) and factory.is_spec(target):
+        return [_factory(request)]
     if request.model is not None:
         made = factory.make(request.model, seed=request.seed)
-        _load(made.module, path, request)
-        return _measure(made.module, made.example, request)
-    return _file(path, request)
-
-
-def _file(path: Path, request: Request) -> MixingStack:
-    from mhc_diag.sources import checkpoint, factory
-    from mhc_diag.sources.files import tensors
-
-    if sniff(path) == "program":
-        return _program(path, request)
-    module = None
-    if request.unsafe_pickle:
-        factory.search_here()  # for the classes that the file names
-        module = tensors.load_pickled_module(path)
-    if module is not None:
-        return _measure(module, None, request)
+        _load(made.module, request)
+        return [_measure(made.module, made.example, request)]
+    live = None if request.static or request.checkpoint.flag else _live(request)
+    if isinstance(live, MixingStack):
+        return [live]
     if request.input is not None:
         raise MhcDiagError(
-            f"--input is given, but {printable(path)} alone is read without running a model",
+            f"--input is given, but {printable(Path(target))} alone is read without running a model",
             hint="give the code too, with --model package.module:factory",
         )
-    return checkpoint.scan_checkpoint(path, unsafe_pickle=request.unsafe_pickle)
+    return _read(request, live)
+
+
+def _factory(request: Request) -> MixingStack:
+    from mhc_diag.sources import factory
+
+    flag = "--static" if request.static else request.checkpoint.flag
+    if flag:
+        raise MhcDiagError(
+            f"{flag} says how to read parameters, but {request.target} is a live model",
+            hint=f"leave out {flag}, or name a checkpoint",
+        )
+    if request.model is not None:
+        raise MhcDiagError(
+            f"--model is given although the target {request.target} is a factory itself",
+            hint="give --model together with a file of tensors",
+        )
+    made = factory.make(request.target, seed=request.seed)
+    return _measure(made.module, made.example, request)
+
+
+def _live(request: Request) -> MixingStack | str | None:
+    """The model in a target measured, or why it cannot be run, or None where it is no model."""
+    path = Path(request.target)
+    if path.is_dir() and (path / "config.json").exists():
+        from mhc_diag.sources import pretrained
+
+        if reason := pretrained.unbuildable(path):
+            return reason
+        module, notes, skipped = pretrained.load(path)
+        return _measure(module, None, request, notes, skipped)
+    if not path.is_file():
+        return None
+    if sniff(path) == "program":
+        return _program(path, request) if request.allow_code else "--allow-code, which runs it, is not given"
+    if request.checkpoint.unsafe_pickle:
+        from mhc_diag.sources import factory
+        from mhc_diag.sources.files import tensors
+
+        factory.search_here()  # for the classes that the file names
+        pickled = tensors.load_pickled_module(path)
+        if pickled is not None:
+            return _measure(pickled, None, request)
+    return None
+
+
+def _read(request: Request, why_not_live: str | None) -> list[MixingStack]:
+    """The mixing parameters of a checkpoint."""
+    from mhc_diag.sources.checkpoint import scan_variants
+
+    try:
+        stacks = scan_variants(request.target, replace(request.checkpoint, seed=request.seed))
+    except NothingToCheck as e:
+        if why_not_live is None:
+            raise
+        raise NothingToCheck(
+            f"{e.message}, and no model can be run: {why_not_live}", hint=e.hint, looked_at=e.looked_at
+        ) from e
+    if why_not_live is None:
+        return stacks
+    note = f"parameters were read, and no model was run: {why_not_live}"
+    return [replace(s, provenance=replace(s.provenance, notes=(note, *s.provenance.notes))) for s in stacks]
 
 
 def _program(path: Path, request: Request) -> MixingStack:
     from mhc_diag.sources import program
 
-    if not request.allow_code:
-        raise MhcDiagError(
-            f"{printable(path)} is an exported program, which has to be run to be measured",
-            hint="if you trust it, give --allow-code",
-        )
     module, example = program.load(path)
     if example is None and request.input is None:
         raise MhcDiagError(
@@ -114,11 +166,11 @@ def _program(path: Path, request: Request) -> MixingStack:
     return _measure(module, example, request, origin="the program's own example")
 
 
-def _load(module: nn.Module, path: Path, request: Request) -> None:
+def _load(module: nn.Module, request: Request) -> None:
     from mhc_diag.sources.files import tensors
 
-    own = module.state_dict()
-    stored = tensors.state_dict(path, expected=own, unsafe_pickle=request.unsafe_pickle)
+    path, own = Path(request.target), module.state_dict()
+    stored = tensors.state_dict(path, expected=own, unsafe_pickle=request.checkpoint.unsafe_pickle)
     try:
         module.load_state_dict(stored, strict=True)
     except RuntimeError as e:

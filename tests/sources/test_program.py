@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources import program
+from mhc_diag.sources.checkpoint.options import Options
 from mhc_diag.sources.files.sniff import sniff
 from mhc_diag.sources.target import Request, scan
 
@@ -61,7 +62,7 @@ def matrices(model: Net, tokens: int) -> Tensor:
 def test_is_measured_on_its_own_example(tmp_path: Path, decomposed: bool) -> None:
     path = tmp_path / "net.pt2"
     model = saved(path, decomposed=decomposed)
-    stack = scan(Request(str(path), allow_code=True))
+    (stack,) = scan(Request(str(path), allow_code=True))
     assert torch.equal(stack.matrices, matrices(model, tokens=6))
     assert [site.label for site in stack.sites] == ["sites.0.branch", "sites.1.branch"]
     assert stack.provenance.settings["input"] == "the program's own example"
@@ -72,7 +73,7 @@ def test_a_file_goes_before_its_own_example(tmp_path: Path) -> None:
     path, ids = tmp_path / "net.pt2", tmp_path / "ids.npy"
     model = saved(path)
     np.save(ids, np.zeros((3, 7), dtype=np.int64))
-    stack = scan(Request(str(path), input=ids, allow_code=True))
+    (stack,) = scan(Request(str(path), input=ids, allow_code=True))
     assert torch.equal(stack.matrices, matrices(model, tokens=21))
     assert stack.provenance.settings["input"] == str(ids)
 
@@ -91,7 +92,7 @@ def test_is_not_run_unless_that_is_allowed(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(torch.export, "load", lambda *_: pytest.fail("it was loaded"))
     for pickle in (False, True):
         with pytest.raises(MhcDiagError, match="is an exported program") as error:
-            scan(Request(str(tmp_path / "net.pt2"), unsafe_pickle=pickle))
+            scan(Request(str(tmp_path / "net.pt2"), checkpoint=Options(unsafe_pickle=pickle)))
         assert "--allow-code" in error.value.hint
 
 
@@ -102,7 +103,7 @@ def test_without_an_example(tmp_path: Path) -> None:
         scan(Request(str(path), allow_code=True))
     assert "--input" in error.value.hint
     np.save(ids, EXAMPLE.numpy())
-    stack = scan(Request(str(path), input=ids, allow_code=True))
+    (stack,) = scan(Request(str(path), input=ids, allow_code=True))
     assert torch.equal(stack.matrices, matrices(model, tokens=6))
 
 

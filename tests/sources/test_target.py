@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mhc_diag.errors import MhcDiagError
+from mhc_diag.sources.checkpoint.options import Options
 from mhc_diag.sources.target import Request, scan
 
 OWN = """
@@ -47,7 +48,7 @@ def saved(gain: float, wrapper: str = "") -> None:
 
 
 def test_a_factory_is_measured_on_random_tokens(folder: Path) -> None:
-    stack = scan(Request("own_target:Net", tokens=3, batch=2, seed=5))
+    (stack,) = scan(Request("own_target:Net", tokens=3, batch=2, seed=5))
     assert (stack.name, stack.provenance.target) == ("own_target:Net", "own_target:Net")
     assert stack.matrices.flatten().tolist() == [2.0] * 6
     assert stack.provenance.token_shape == (2, 3)
@@ -56,12 +57,12 @@ def test_a_factory_is_measured_on_random_tokens(folder: Path) -> None:
 
 
 def test_an_example_is_preferred_to_random_tokens_and_a_file_to_both(folder: Path) -> None:
-    stack = scan(Request("own_target:example"))
+    (stack,) = scan(Request("own_target:example"))
     assert stack.provenance.token_shape == (1, 4)
     assert stack.provenance.settings["input"] == "the factory's example"
     assert "seed" not in stack.provenance.settings
     np.save(folder / "ids.npy", np.zeros((3, 2), dtype=np.int64))
-    stack = scan(Request("own_target:example", input=Path("ids.npy")))
+    (stack,) = scan(Request("own_target:example", input=Path("ids.npy")))
     assert stack.provenance.token_shape == (3, 2)
     assert stack.provenance.settings["input"] == "ids.npy"
 
@@ -69,14 +70,14 @@ def test_an_example_is_preferred_to_random_tokens_and_a_file_to_both(folder: Pat
 def test_a_name_of_an_input_is_safe_to_print(folder: Path) -> None:
     name = "a\x1b[31m\udcff.npy"
     np.save(folder / name, np.zeros((1, 2), dtype=np.int64))
-    stack = scan(Request("own_target:Net", input=Path(name)))
+    (stack,) = scan(Request("own_target:Net", input=Path(name)))
     assert str(stack.provenance.settings["input"]).isprintable()
 
 
 @pytest.mark.parametrize("wrapper", ["", "module.", "_orig_mod."])
 def test_a_file_with_its_code_is_measured_live(folder: Path, wrapper: str) -> None:
     saved(0.25, wrapper)
-    stack = scan(Request("net.pt", model="own_target:Net", tokens=2, batch=1))
+    (stack,) = scan(Request("net.pt", model="own_target:Net", tokens=2, batch=1))
     assert (stack.name, stack.provenance.method) == ("net.pt", "observed")
     assert stack.matrices.flatten().tolist() == [0.25, 0.25]
 
@@ -84,7 +85,7 @@ def test_a_file_with_its_code_is_measured_live(folder: Path, wrapper: str) -> No
 def test_a_file_wins_over_a_factory_of_the_same_name(folder: Path) -> None:
     mixing = {f"layers.{i}.mixing": torch.full((3, 3), float(i)) for i in range(2)}
     torch.save(mixing, folder / "own_target:Net")
-    stack = scan(Request("own_target:Net"))
+    (stack,) = scan(Request("own_target:Net"))
     assert stack.provenance.method == "static"
     assert stack.matrices[1, 0].tolist() == [[1.0] * 3] * 3
 
@@ -96,7 +97,7 @@ def test_classes_of_a_pickled_module_are_found_in_the_working_directory(folder: 
     del sys.modules["own_target"]
     with pytest.raises(MhcDiagError, match="pickled module"):
         scan(Request("net.pt"))
-    stack = scan(Request("net.pt", tokens=1, batch=1, unsafe_pickle=True))
+    (stack,) = scan(Request("net.pt", tokens=1, batch=1, checkpoint=Options(unsafe_pickle=True)))
     assert stack.provenance.method == "observed" and stack.matrices.flatten().tolist() == [3.0]
 
 

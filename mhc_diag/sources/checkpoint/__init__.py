@@ -34,7 +34,7 @@ MOST_NUMBERS = 1 << 28
 
 
 def scan_checkpoint(
-    path: Path, options: Options | None = None, *, unsafe_pickle: bool = False
+    path: str | Path, options: Options | None = None, *, unsafe_pickle: bool = False
 ) -> MixingStack:
     """The mixing matrices in a file of tensors.
 
@@ -64,20 +64,20 @@ def scan_checkpoint(
     if len(stacks) > 1:
         names = ", ".join(str(stack.provenance.settings["variant"]) for stack in stacks)
         raise MhcDiagError(
-            f"{printable(path)} is read in different ways by different codes: {names}",
+            f"{printable(Path(path))} is read in different ways by different codes: {names}",
             hint="say which with Options(variant=...), or call scan_variants",
         )
     return stacks[0]
 
 
-def scan_variants(path: Path, options: Options) -> list[MixingStack]:
+def scan_variants(path: str | Path, options: Options) -> list[MixingStack]:
     """One stack for each code that may have written a checkpoint, mostly one.
 
     Raises:
         MhcDiagError: the file cannot be read, or an option does not fit it.
         NothingToCheck: no layout recognises any of its tensors.
     """
-    file = open_tensors(path, unsafe_pickle=options.unsafe_pickle)
+    file = open_tensors(Path(path), unsafe_pickle=options.unsafe_pickle)
     found = recognise(file, options)
     reading = _reading(options, found)
     gathered = gather(file, found.sites, found.family, reading, lambda name, numbers: None)

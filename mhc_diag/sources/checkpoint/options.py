@@ -35,6 +35,18 @@ class Options:
     seed: int = 0
     unsafe_pickle: bool = False
 
+    @property
+    def flag(self) -> str:
+        """An option that only makes sense where parameters are read, if one is given."""
+        given = {
+            "--samples": self.samples,
+            "--activations": self.activations,
+            "--variant": self.variant,
+            "--select": self.select,
+            "--key": self.key,
+        }
+        return next((flag for flag, value in given.items() if value), "")
+
     def __post_init__(self) -> None:
         if not 0 <= self.samples <= 1_000_000:
             raise MhcDiagError(f"--samples is {self.samples}", hint="give a number from 1 to 1,000,000")

@@ -33,8 +33,8 @@ class Activations:
     Example:
         >>> streams = np.ones((2, 5, 4, 8), np.float32)
         >>> reading = Activations(Path("x.npy"), {"": streams})
-        >>> reading.tokens, reading.values(Read(np.ones((3, 32)), 4, 1), 0, "layers.0.attn").shape
-        (10, (10, 1, 3))
+        >>> reading.values(Read(np.ones((3, 32)), 4, 1), 0, "layers.0.attn").shape
+        (10, 1, 3)
     """
 
     name: Literal["activations"] = "activations"

@@ -35,7 +35,7 @@ class Sampled:
     Example:
         >>> read = Read(np.eye(2, 512), streams=4, blocks=1)
         >>> values = Sampled(20_000, seed=0).values(read, 0, "")
-        >>> values.shape, values.std(axis=(0, 1)).round(2).tolist()
+        >>> values.shape, values.std(axis=(0, 1)).round(1).tolist()
         ((20000, 1, 2), [1.0, 1.0])
     """
 
