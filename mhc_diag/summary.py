@@ -30,7 +30,7 @@ def summarise(report: Report) -> str:
         "stack": f", median of {report.tokens} stacks",
     }
     where = over.get(report.provenance.token_axis, "")
-    meaning = _meaning(report, statistic) + _missing(report)
+    meaning = _meaning(report, statistic) + _missing(report) + _certified(report)
     return f"{report.name}: worst composite gain {' and '.join(parts)}{where}: {meaning}."
 
 
@@ -39,6 +39,24 @@ def _missing(report: Report) -> str:
     left_out = len(report.provenance.skipped) if report.provenance.method == "observed" else 0
     stopped = "; the model failed half-way" if report.provenance.failure else ""
     return (f"; not all of it was measured ({left_out} left out)" if left_out else "") + stopped
+
+
+def _certified(report: Report) -> str:
+    """What no input can exceed, where that is known and no wider than the structure of the matrices."""
+    found = [report.scalar(f"bound_{direction}") for direction in DIRECTIONS]
+    if not any(curve.statistic == "bound" for curve in report.curves):
+        return ""
+    parts = [
+        f"{direction} gain can exceed {_cap(scalar.value)}"
+        for direction, scalar in zip(DIRECTIONS, found, strict=True)
+        if scalar is not None and scalar.value <= report.streams * (1 + 1e-6)
+    ]
+    return f"; certified for every input: no composite's {', and no '.join(parts)}" if parts else ""
+
+
+def _cap(bound: float) -> str:
+    """The bound, rounded up."""
+    return f"{math.ceil(bound * 1e3 - 1e-6) / 1e3:g}"
 
 
 def _meaning(report: Report, statistic: str) -> str:
