@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import MixingStack, Skipped
+from mhc_diag.sources.files.bytes import LocalBytes
 from mhc_diag.sources.files.sniff import sniff
 from mhc_diag.sources.printable import printable
 
@@ -81,7 +82,7 @@ def _file(path: Path, request: Request) -> MixingStack:
     from mhc_diag.sources import checkpoint, factory
     from mhc_diag.sources.files import tensors
 
-    if sniff(path) == "program":
+    if sniff(LocalBytes(path)) == "program":
         return _program(path, request)
     module = None
     if request.unsafe_pickle:
