@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
+from mhc_diag.sources.files.bytes import LocalBytes
 from mhc_diag.sources.files.sniff import sniff
 from mhc_diag.sources.printable import printable
 
@@ -50,7 +51,8 @@ def from_file(path: Path) -> Arguments:
         )
     if not path.is_file():
         raise MhcDiagError(f"--input {printable(path)}: there is no such file", hint="check the path")
-    reader = _numpy if suffix == ".npy" else _safetensors if sniff(path) == "safetensors" else _torch
+    is_safe = suffix != ".npy" and sniff(LocalBytes(path)) == "safetensors"
+    reader = _numpy if suffix == ".npy" else _safetensors if is_safe else _torch
     try:
         return as_call(reader(path))
     except Exception as e:

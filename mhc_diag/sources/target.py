@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import MixingStack, Skipped
 from mhc_diag.sources.checkpoint.options import Options
+from mhc_diag.sources.files.bytes import LocalBytes
 from mhc_diag.sources.files.sniff import sniff
 from mhc_diag.sources.printable import printable
 
@@ -96,8 +97,8 @@ def scan(request: Request) -> list[MixingStack]:
 def _factory(request: Request) -> MixingStack:
     from mhc_diag.sources import factory
 
-    flag = "--static" if request.static else request.checkpoint.flag
-    if flag:
+    keyed = "--key" if request.checkpoint.key else ""
+    if flag := "--static" if request.static else request.checkpoint.flag or keyed:
         raise MhcDiagError(
             f"{flag} says how to read parameters, but {request.target} is a live model",
             hint=f"leave out {flag}, or name a checkpoint",
@@ -123,7 +124,7 @@ def _live(request: Request) -> MixingStack | str | None:
         return _measure(module, None, request, notes, skipped)
     if not path.is_file():
         return None
-    if sniff(path) == "program":
+    if sniff(LocalBytes(path)) == "program":
         return _program(path, request) if request.allow_code else "--allow-code, which runs it, is not given"
     if request.checkpoint.unsafe_pickle:
         from mhc_diag.sources import factory
@@ -169,8 +170,8 @@ def _program(path: Path, request: Request) -> MixingStack:
 def _load(module: nn.Module, request: Request) -> None:
     from mhc_diag.sources.files import tensors
 
-    path, own = Path(request.target), module.state_dict()
-    stored = tensors.state_dict(path, expected=own, unsafe_pickle=request.checkpoint.unsafe_pickle)
+    own, how = module.state_dict(), request.checkpoint
+    stored = tensors.state_dict(request.target, expected=own, key=how.key, unsafe_pickle=how.unsafe_pickle)
     try:
         module.load_state_dict(stored, strict=True)
     except RuntimeError as e:
@@ -185,7 +186,7 @@ def _load(module: nn.Module, request: Request) -> None:
         found += [f"{len(foreign)} unknown to the model, first {foreign[0]}"] if foreign else []
         what = "; ".join([*found, *shapes[:1]]) or str(e)
         raise MhcDiagError(
-            f"{printable(path)} does not fit {request.model}: {printable(what)}",
+            f"{printable(Path(request.target))} does not fit {request.model}: {printable(what)}",
             hint="give the factory of the model that the file was saved from",
         ) from e
 

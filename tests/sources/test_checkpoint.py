@@ -95,9 +95,11 @@ def test_site_names_are_safe_to_print(tmp_path: Path) -> None:
 
 
 def test_a_mixing_tensor_of_an_exotic_dtype_is_an_error(tmp_path: Path) -> None:
-    tensors = {f"layers.{i}.mix": torch.eye(4).to(torch.float8_e4m3fn) for i in range(2)}
-    safetensors.torch.save_file(tensors, tmp_path / "x.safetensors")
-    with pytest.raises(MhcDiagError, match=r"layers.0.mix is float8") as error:
+    packed = torch.zeros(4, 2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    safetensors.torch.save_file(
+        {f"layers.{i}.mix": packed.clone() for i in range(2)}, tmp_path / "x.safetensors"
+    )
+    with pytest.raises(MhcDiagError, match=r"layers.0.mix is float4") as error:
         scan_checkpoint(tmp_path / "x.safetensors")
     assert not isinstance(error.value, NothingToCheck)
 

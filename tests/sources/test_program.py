@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources import program
 from mhc_diag.sources.checkpoint.options import Options
+from mhc_diag.sources.files.bytes import LocalBytes
 from mhc_diag.sources.files.sniff import sniff
 from mhc_diag.sources.target import Request, scan
 
@@ -81,7 +82,7 @@ def test_a_file_goes_before_its_own_example(tmp_path: Path) -> None:
 def test_is_known_by_its_content(tmp_path: Path) -> None:
     saved(tmp_path / "net.pt2")
     (tmp_path / "net.pt2").rename(tmp_path / "net.pt")
-    assert sniff(tmp_path / "net.pt") == "program"
+    assert sniff(LocalBytes(tmp_path / "net.pt")) == "program"
     module, example = program.load(tmp_path / "net.pt")
     assert isinstance(module, nn.Module) and example is not None
     assert torch.equal(example[0][0], EXAMPLE)

@@ -39,7 +39,7 @@ def scan_checkpoint(
     """The mixing matrices in a file of tensors.
 
     Args:
-        path: a file written by torch.save or safetensors.
+        path: a file of tensors, an index of shards or a folder; a path or an address.
         options: how to read it.
         unsafe_pickle: let the file run code while it is loaded.
 
@@ -64,7 +64,7 @@ def scan_checkpoint(
     if len(stacks) > 1:
         names = ", ".join(str(stack.provenance.settings["variant"]) for stack in stacks)
         raise MhcDiagError(
-            f"{printable(Path(path))} is read in different ways by different codes: {names}",
+            f"{stacks[0].provenance.target} is read in different ways by different codes: {names}",
             hint="say which with Options(variant=...), or call scan_variants",
         )
     return stacks[0]
@@ -77,7 +77,7 @@ def scan_variants(path: str | Path, options: Options) -> list[MixingStack]:
         MhcDiagError: the file cannot be read, or an option does not fit it.
         NothingToCheck: no layout recognises any of its tensors.
     """
-    file = open_tensors(Path(path), unsafe_pickle=options.unsafe_pickle)
+    file = open_tensors(path, key=options.key, unsafe_pickle=options.unsafe_pickle)
     found = recognise(file, options)
     reading = _reading(options, found)
     gathered = gather(file, found.sites, found.family, reading, lambda name, numbers: None)
@@ -121,18 +121,18 @@ def _stack(
         caps = _caps(found, name, gathered, settings)
     depends = mixing.matrices.shape[1] > 1 or not isinstance(reading, Zero)
     return MixingStack(
-        name=printable(Path(file.path.name)) + (f", {name}" if len(found.variants) > 1 else ""),
+        name=file.name + (f", {name}" if len(found.variants) > 1 else ""),
         matrices=mixing.matrices,
         sites=tuple(Site(printable(s.path), printable(s.kind), d) for d, s in enumerate(found.sites)),
         provenance=Provenance(
-            target=printable(file.path),
+            target=file.target,
             method=reading.name,
             how=variant.how + (f", {reading.how}" if gathered.values is not None else ""),
             orientation=variant.orientation,
             token_axis=AXES[reading.name] if depends else "none",
             token_shape=mixing.matrices.shape[1:2] if depends else (),
             settings={"layout": found.name, **_chosen(found, name, reading), **settings.values},
-            notes=settings.notes + found.notes,
+            notes=settings.notes + file.notes,
             skipped=tuple(Skipped(printable(s.what), printable(s.reason)) for s in found.skipped),
         ),
         pre=mixing.pre,

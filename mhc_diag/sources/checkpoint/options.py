@@ -43,7 +43,6 @@ class Options:
             "--activations": self.activations,
             "--variant": self.variant,
             "--select": self.select,
-            "--key": self.key,
         }
         return next((flag for flag, value in given.items() if value), "")
 

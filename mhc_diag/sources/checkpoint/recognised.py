@@ -20,8 +20,6 @@ from mhc_diag.sources.printable import printable
 
 FAMILIES = "mhc_diag.sources.families"
 LINES = 20
-SHARD = re.compile(r"-\d+-of-\d+\.")
-SHARD_NOTE = "one shard of several: the layers in the other files are not in the composites"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +33,13 @@ class Recognised:
     variants: tuple[str, ...]
     skipped: tuple[Skipped, ...]
     unused: tuple[str, ...]
-    notes: tuple[str, ...]
 
 
 def recognise(file: TensorFile, options: Options) -> Recognised:
     """The layout of a file.
 
     Raises:
-        MhcDiagError: the variant asked for is none of the layout's.
+        MhcDiagError: the variant asked for is none of the layout's, or a file with sites is missing.
         NothingToCheck: no layout recognises any of its tensors.
     """
     shapes = {name: file.shape(name) for name in file.names if "float" in file.dtype(name)}
@@ -53,6 +50,7 @@ def recognise(file: TensorFile, options: Options) -> Recognised:
         skipped += found.skipped
         if found.sites:
             sites, left_out = _one_run(found.sites)
+            _none_absent(file, sites)
             return Recognised(
                 name,
                 family,
@@ -60,13 +58,12 @@ def recognise(file: TensorFile, options: Options) -> Recognised:
                 _variants(family, family.variants(shapes, file.config), options.variant),
                 (*skipped, *left_out),
                 found.unused,
-                (SHARD_NOTE,) * bool(SHARD.search(file.path.name)),
             )
         asked.append(f"layout {name} ({family.TITLE}): not found")
     raise NothingToCheck(
-        f"{printable(file.path)} holds no mixing parameters that can be read without the model's code",
+        f"{file.target} holds no mixing parameters that can be read without the model's code",
         hint="measure the live model with --model package.module:factory",
-        looked_at=_looked_at(asked, skipped, shapes),
+        looked_at=_looked_at([*asked, *_not_there(file)], skipped, shapes),
     )
 
 
@@ -74,6 +71,28 @@ def families() -> list[tuple[str, Family]]:
     """All layouts by name, those that take any square tensor last."""
     modules = {name: cast(Family, module) for name, module in plugins.load_all(FAMILIES).items()}
     return sorted(modules.items(), key=lambda entry: entry[1].GENERIC)
+
+
+def _none_absent(file: TensorFile, sites: Sequence[FoundSite]) -> None:
+    """Refuse composites that lack layers because the file that holds them is not there."""
+    read = {_pattern(name) for site in sites for name in (*site.tensors.values(), *site.reads.values())}
+    lacking = [name for name in file.absent if _pattern(name) in read]
+    if lacking:
+        holder = printable(file.absent[lacking[0]])
+        raise MhcDiagError(
+            f"{file.target}: {len(lacking)} mixing parameters are not there, first {printable(lacking[0])}, "
+            f"which should be in {holder}",
+            hint=f"fetch {holder}",
+        )
+
+
+def _not_there(file: TensorFile) -> list[str]:
+    where = sorted(set(file.absent.values()))
+    return [f"{len(file.absent)} tensors in files that are not there, first {where[0]}"] if where else []
+
+
+def _pattern(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
 
 
 def _variants(family: Family, plausible: tuple[str, ...], asked: str | None) -> tuple[str, ...]:
@@ -108,7 +127,7 @@ def _looked_at(
 ) -> tuple[str, ...]:
     """What was considered, in at most `LINES` lines: layouts, what they left out, tensors by size."""
     seen: Counter[tuple[str, tuple[Any, ...]]] = Counter(
-        (re.sub(r"\d+", "#", name), shape) for name, shape in shapes.items()
+        (_pattern(name), shape) for name, shape in shapes.items()
     )
     lines = [*asked, *(f"{s.what}: {s.reason}" for s in skipped)]
     lines += [

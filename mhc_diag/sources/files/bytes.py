@@ -5,7 +5,9 @@ A format reads what it needs by ranges and never sees a path; `remote` offers th
 
 from __future__ import annotations
 
+import io
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -40,12 +42,15 @@ class Folder(Protocol):
     def open(self, name: str) -> Bytes:
         """One of its files; nothing outside it can be named."""
 
+    def find(self, name: str) -> Bytes | None:
+        """The same, or None where there is no such file."""
+
 
 class LocalBytes:
     """A file on disk.
 
     Raises:
-        MhcDiagError: there is no such file, or it cannot be read.
+        MhcDiagError: there is no such file, it is no regular file, or it cannot be read.
 
     Example:
         >>> import tempfile
@@ -59,9 +64,14 @@ class LocalBytes:
     def __init__(self, path: Path) -> None:
         self.name, self.path = printable(path), path
         try:
-            self.size = os.stat(path).st_size
+            status = os.stat(path)
         except OSError as e:
             raise _unreadable(self.name, e) from e
+        if stat.S_ISDIR(status.st_mode):
+            raise MhcDiagError(f"{self.name} is a folder, expected a file", hint="name one file inside it")
+        if not stat.S_ISREG(status.st_mode):
+            raise MhcDiagError(f"{self.name} is not a regular file", hint="name a file on disk")
+        self.size = status.st_size
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
         """The bytes of each range."""
@@ -103,12 +113,80 @@ class LocalFolder:
         Raises:
             MhcDiagError: the name leads out of the folder, or there is no such file.
         """
-        if not is_plain(name):
-            raise MhcDiagError(
-                f"{self.name} names a file outside itself: {printable(name)}",
-                hint="do not trust this checkpoint; ask for one written by the usual tools",
-            )
+        check_plain(self.name, name)
         return LocalBytes(self.path / name)
+
+    def find(self, name: str) -> LocalBytes | None:
+        """The same, or None where there is no such file."""
+        check_plain(self.name, name)
+        return LocalBytes(self.path / name) if os.path.isfile(self.path / name) else None
+
+
+class BytesStream(io.RawIOBase):
+    """A file to be read and sought in, for parsers that know no ranges.
+
+    Args:
+        file: what to read.
+        most: bytes that one read may ask for: a parser believes the file about how much there is.
+
+    Example:
+        >>> import tempfile, zipfile
+        >>> path = Path(tempfile.mkdtemp()) / "x.zip"
+        >>> with zipfile.ZipFile(path, "w") as archive:
+        ...     archive.writestr("a", "b")
+        >>> zipfile.ZipFile(BytesStream(LocalBytes(path))).namelist()
+        ['a']
+    """
+
+    def __init__(self, file: Bytes, most: int = 32 << 20) -> None:
+        self._file, self._most, self._at = file, most, 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place counted from the start, from here or from the end."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"a place {-base - offset} bytes before the start")
+        self._at = base + offset
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        """That many bytes, or all that are left; fewer where the file ends.
+
+        Raises:
+            ValueError: that would be too many.
+        """
+        left = max(0, self._file.size - self._at)
+        length = left if size is None or size < 0 else min(size, left)
+        if length > self._most:
+            raise ValueError(f"{length} bytes at once, expected at most {self._most}")
+        content = next(self._file.read([(self._at, self._at + length)])) if length else b""
+        self._at += len(content)
+        return content
+
+
+def check_plain(folder: str, name: str) -> None:
+    """Let only names of files in the very folder pass.
+
+    Raises:
+        MhcDiagError: the name leads elsewhere.
+    """
+    if not is_plain(name):
+        raise MhcDiagError(
+            f"{folder} names a file outside itself: {printable(name)}",
+            hint="do not trust this checkpoint; ask for one written by the usual tools",
+        )
 
 
 def is_plain(name: str) -> bool:

@@ -6,13 +6,11 @@ its own, and a hostile file may do harm. So the door looks first, and says in on
 
 from __future__ import annotations
 
-import stat
 import zipfile
-from pathlib import Path
 from typing import Literal
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.sources.printable import printable
+from mhc_diag.sources.files.bytes import Bytes, BytesStream
 
 Kind = Literal["torch-zip", "torch-legacy", "safetensors", "program"]
 
@@ -23,79 +21,75 @@ PROGRAM = {
 }  # what torch.export.save writes, now and before
 LFS = b"version https://git-lfs.github.com/spec/"
 MARKUP = (b"<!doctype", b"<html", b"<head", b"<?xml")
+START = 512
+"""Bytes that are looked at."""
 LONGEST_HEADER = 100_000_000  # the safetensors library's own limit
 
 
-def sniff(path: Path) -> Kind:
-    """What kind of file of tensors `path` is, decided by its content and never by its suffix.
+def sniff(file: Bytes) -> Kind:
+    """What kind of file of tensors it is, decided by its content and never by its suffix.
 
     Raises:
-        MhcDiagError: no such file, a folder, unreadable, empty, a git-lfs pointer, a web page, cut short, or
-            something else altogether.
+        MhcDiagError: unreadable, empty, a git-lfs pointer, a web page, cut short, or something else.
 
     Example:
         >>> import tempfile, safetensors.numpy, numpy as np
-        >>> file = Path(tempfile.mkdtemp()) / "tiny.safetensors"
-        >>> safetensors.numpy.save_file({"mix": np.eye(4)}, file)
-        >>> sniff(file)
+        >>> from pathlib import Path
+        >>> from mhc_diag.sources.files.bytes import LocalBytes
+        >>> path = Path(tempfile.mkdtemp()) / "tiny.safetensors"
+        >>> safetensors.numpy.save_file({"mix": np.eye(4)}, path)
+        >>> sniff(LocalBytes(path))
         'safetensors'
     """
-    start, size = _first_bytes(path)
+    start = next(file.read([(0, START)]))
+    if not start:
+        raise MhcDiagError(f"{file.name} is empty", hint="check the download, or save the checkpoint again")
     if start.startswith(LFS):
         raise MhcDiagError(
-            f"{printable(path)} is a git-lfs pointer of {size} bytes, not the file itself",
+            f"{file.name} is a git-lfs pointer of {file.size} bytes, not the file itself",
             hint="fetch the content with `git lfs pull`",
         )
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(MARKUP):
+    if is_markup(start):
         raise MhcDiagError(
-            f"{printable(path)} is a web page, saved in place of the file",
+            f"{file.name} is a web page, saved in place of the file",
             hint="download it again; the address may need a login or point to the file's page",
         )
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _archive(path, size)
+        return _archive(file)
     if start.startswith(LEGACY):
         return "torch-legacy"
     if _has_header(start):
-        _check_header(path, start, size)
+        _check_header(file, start)
         return "safetensors"
-    if path.suffix == ".safetensors":
+    if file.name.endswith(".safetensors"):
         raise MhcDiagError(
-            f"{printable(path)} is malformed: no safetensors header at its start",
+            f"{file.name} is malformed: no safetensors header at its start",
             hint="download it again, or save it again with safetensors",
         )
     raise MhcDiagError(
-        f"{printable(path)} is neither a torch checkpoint nor safetensors: it begins with {start[:8]!r}",
+        f"{file.name} is neither a torch checkpoint nor safetensors: it begins with {start[:8]!r}",
         hint="expected a file written by torch.save or safetensors",
     )
 
 
-def _first_bytes(path: Path) -> tuple[bytes, int]:
-    name = printable(path)
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise MhcDiagError(f"{name} is a folder, expected a file", hint="name one file inside it")
-        if not stat.S_ISREG(status.st_mode):
-            raise MhcDiagError(f"{name} is not a regular file", hint="name a file on disk")
-        with path.open("rb") as stream:
-            start = stream.read(512)
-    except FileNotFoundError as e:
-        raise MhcDiagError(f"{name} does not exist", hint="check the path") from e
-    except OSError as e:
-        raise MhcDiagError(
-            f"{name} cannot be read: {e.strerror}", hint="check the path and its permissions"
-        ) from e
-    if not start:
-        raise MhcDiagError(f"{name} is empty", hint="check the download, or save the checkpoint again")
-    return start, status.st_size
+def is_markup(start: bytes) -> bool:
+    """Whether a file begins as a web page does.
+
+    Example:
+        >>> is_markup(b" <!DOCTYPE html>"), is_markup(b"{}")
+        (True, False)
+    """
+    return start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(MARKUP)
 
 
-def _archive(path: Path, size: int) -> Kind:
+def _archive(file: Bytes) -> Kind:
     """What a zip is; refuses one that is cut short, is none of torch's, or unpacks to more than it holds."""
-    name = printable(path)
+    name = file.name
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(BytesStream(file)) as archive:
             members = archive.infolist()
+    except MhcDiagError:
+        raise
     except Exception as e:  # whatever a damaged or hostile directory makes zipfile raise
         raise MhcDiagError(
             f"{name} is truncated: it begins as a zip archive, but its end cannot be read",
@@ -115,7 +109,7 @@ def _archive(path: Path, size: int) -> Kind:
         )
     if (
         any(m.compress_type != zipfile.ZIP_STORED for m in members)
-        or sum(m.file_size for m in members) > size
+        or sum(m.file_size for m in members) > file.size
     ):
         raise MhcDiagError(
             f"{name} has compressed or overlapping members, which torch.save never writes",
@@ -129,10 +123,10 @@ def _has_header(start: bytes) -> bool:
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST_HEADER
 
 
-def _check_header(path: Path, start: bytes, size: int) -> None:
+def _check_header(file: Bytes, start: bytes) -> None:
     end = 8 + int.from_bytes(start[:8], "little")
-    if end > size:
+    if end > file.size:
         raise MhcDiagError(
-            f"{printable(path)} is truncated: it has {size} bytes, and its header alone takes {end}",
+            f"{file.name} is truncated: it has {file.size} bytes, and its header alone takes {end}",
             hint="download or copy it again, and compare the sizes",
         )

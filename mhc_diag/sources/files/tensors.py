@@ -1,24 +1,22 @@
-"""A file of named tensors: names and shapes first, numbers only of the tensors that are asked for.
+"""The door to named tensors: names and shapes first, numbers only of the tensors that are asked for.
 
-Reads what torch.save wrote (.pt, .pth, .bin, .ckpt) and .safetensors, the latter without torch. No code in a
-file is run unless the caller says so, and every file is looked at (`sniff`) before a parser is let at it.
+A target is a file of tensors, an index of shards or a folder, on this machine or elsewhere. No code in a file
+is run unless the caller says so, and every file is looked at (`sniff`) before a parser is let at it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.files import Stored
+from mhc_diag.sources.files.configuration import configuration
+from mhc_diag.sources.files.located import Located, locate
 from mhc_diag.sources.files.names import by_clean_name
-from mhc_diag.sources.files.numbers import WIDTHS
-from mhc_diag.sources.files.safetensors_file import SafetensorsFile
-from mhc_diag.sources.files.sniff import sniff
-from mhc_diag.sources.files.torch_file import TorchFile, load
-from mhc_diag.sources.printable import printable
+from mhc_diag.sources.files.opened import load_module, opened
+from mhc_diag.sources.files.remote import Arrived, silent
+from mhc_diag.sources.files.scales import check, scaled, scales_beside, unscaled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,18 +24,32 @@ if TYPE_CHECKING:
 
 
 class TensorFile:
-    """The tensors of one file under the names that the model gave them, wrappers' prefixes taken off."""
+    """The tensors of a target under the names that the model gave them, wrappers' prefixes taken off.
 
-    def __init__(self, path: Path, stored: Stored) -> None:
-        self.path = path
-        self._stored = stored
-        self._raw = by_clean_name(stored.entries)
+    Tensors in float8 are read together with the scales beside them, which are not listed.
+    """
+
+    def __init__(self, located: Located, stored: Stored, notes: tuple[str, ...] = ()) -> None:
+        self.target, self.name, self.format = located.target, located.name, stored.format
+        """What the user named, the last part of it, and what it is; all printable."""
+        self._stored, self._notes, self._read = stored, (*notes, *stored.notes), dict[str, None]()
+        self._scales = scales_beside(stored.entries)
+        scales = {scale for beside in self._scales.values() for scale in beside}
+        self._raw = by_clean_name(name for name in stored.entries if name not in scales)
         self.names: tuple[str, ...] = tuple(self._raw)
         """In the order of the file."""
-        self.config: Mapping[str, Any] | None = stored.config or _config_beside(path)
+        self.config: Mapping[str, Any] | None = stored.config or configuration(located.folder, self.name)
         """The model's configuration: from the checkpoint itself, else config.json in the same folder."""
         self.metadata: Mapping[str, Any] = stored.metadata
         """What else the file says about itself."""
+        absent: Mapping[str, str] = getattr(stored, "absent", {})
+        self.absent: Mapping[str, str] = {n: absent[raw] for n, raw in by_clean_name(absent).items()}
+        """Tensors that an index names and that are nowhere, and the file that should hold each."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the numbers must know, in sentences; reading may add to them."""
+        return (*self._notes, *unscaled(self._read, self._stored.entries, self._scales))
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor, without reading it."""
@@ -51,30 +63,33 @@ class TensorFile:
         """The numbers of the chosen tensors as float32 or float64, one at a time, in any order.
 
         Raises:
-            MhcDiagError: one of them is of a dtype whose numbers mean nothing by themselves, such as float4.
+            MhcDiagError: one of them is of a dtype whose numbers mean nothing by themselves, such as float4,
+                or its scale does not fit.
         """
-        chosen = dict.fromkeys(names)
-        for name in chosen:
-            if self.dtype(name) not in WIDTHS:
-                raise MhcDiagError(
-                    f"{printable(self.path)}: {printable(name)} is {self.dtype(name)}, "
-                    f"expected one of {', '.join(sorted(WIDTHS))}",
-                    hint="save the mixing parameters in float32",
-                )
-        clean = {self._raw[name]: name for name in chosen}
+        clean = {self._raw[name]: name for name in names}
+        for raw in clean:
+            check(raw, self._stored.entries, self._scales, self.target)
+        self._read.update(dict.fromkeys(clean))
+        beside = {raw: self._scales[raw][0] for raw in clean if raw in self._scales}
+        scales = dict(self._stored.arrays(dict.fromkeys(beside.values()))) if beside else {}
         for raw, numbers in self._stored.arrays(clean):
-            yield clean[raw], numbers
+            yield clean[raw], scaled(numbers, scales[beside[raw]]) if raw in beside else numbers
 
 
-def open_tensors(path: Path, *, unsafe_pickle: bool = False) -> TensorFile:
-    """Open a file of tensors.
+def open_tensors(
+    target: str | Path, *, key: str | None = None, unsafe_pickle: bool = False, arrived: Arrived = silent
+) -> TensorFile:
+    """Open a file of tensors, an index of shards, or a folder.
 
     Args:
-        path: a file written by torch.save or safetensors.
+        target: a path or an address; what is there was written by torch.save, safetensors or
+            torch.distributed.checkpoint.
+        key: which table of tensors inside a training checkpoint.
         unsafe_pickle: let the file run code while it is loaded, as a pickled module does.
+        arrived: told how many more bytes will travel from elsewhere, and how many more have.
 
     Raises:
-        MhcDiagError: the file cannot be read, or would run code.
+        MhcDiagError: the target cannot be read, or would run code.
 
     Example:
         >>> import tempfile, safetensors.numpy, numpy as np
@@ -84,21 +99,29 @@ def open_tensors(path: Path, *, unsafe_pickle: bool = False) -> TensorFile:
         >>> file.names, file.shape("mix"), file.dtype("mix")
         (('mix',), (4, 4), 'float32')
     """
-    return TensorFile(path, _open(path, unsafe_pickle))
+    located = locate(target, arrived)
+    return TensorFile(located, *opened(located, key, unsafe_pickle))
 
 
 def state_dict(
-    path: Path, *, expected: Collection[str] = (), unsafe_pickle: bool = False
+    target: str | Path,
+    *,
+    expected: Collection[str] = (),
+    key: str | None = None,
+    unsafe_pickle: bool = False,
+    arrived: Arrived = silent,
 ) -> dict[str, torch.Tensor]:
-    """All tensors of a file, for the caller who loads them into a live model.
+    """All tensors of a target, for the caller who loads them into a live model.
 
     Args:
-        path: a file written by torch.save or safetensors.
+        target: a path or an address.
         expected: names of the model's own tensors; those are kept although they look like a wrapper's.
+        key: which table of tensors inside a training checkpoint.
         unsafe_pickle: let the file run code while it is loaded.
+        arrived: told how many more bytes will travel from elsewhere, and how many more have.
 
     Raises:
-        MhcDiagError: the file cannot be read, or would run code.
+        MhcDiagError: the target cannot be read, or would run code.
 
     Example:
         >>> import tempfile, torch
@@ -107,7 +130,8 @@ def state_dict(
         >>> list(state_dict(path))
         ['mix']
     """
-    tensors = _open(path, unsafe_pickle).state_dict()
+    stored, _ = opened(locate(target, arrived), key, unsafe_pickle)
+    tensors = stored.state_dict()
     return {clean: tensors[raw] for clean, raw in by_clean_name(tensors, expected).items()}
 
 
@@ -119,37 +143,4 @@ def load_pickled_module(path: Path) -> torch.nn.Module | None:
     Raises:
         MhcDiagError: the file cannot be read.
     """
-    kind = sniff(path)
-    if kind in {"safetensors", "program"}:
-        return None
-    import torch
-
-    top = load(path, legacy=kind == "torch-legacy", unsafe_pickle=True)
-    return top if isinstance(top, torch.nn.Module) else None
-
-
-def _open(path: Path, unsafe_pickle: bool) -> Stored:
-    kind = sniff(path)
-    if kind == "safetensors":
-        return SafetensorsFile(path)
-    if kind == "program":
-        raise MhcDiagError(
-            f"{printable(path)} is an exported program, expected a file of tensors",
-            hint="scan it without --model, or save the model's state_dict",
-        )
-    return TorchFile(path, legacy=kind == "torch-legacy", unsafe_pickle=unsafe_pickle)
-
-
-def _config_beside(path: Path) -> Mapping[str, Any] | None:
-    beside = path.parent / "config.json"
-    if not beside.is_file():
-        return None
-    try:
-        config = json.loads(beside.read_bytes())
-    except (OSError, ValueError, RecursionError) as e:
-        raise MhcDiagError(
-            f"{printable(beside)}, the configuration beside {printable(path.name)}, cannot be read: "
-            f"{printable(e)}",
-            hint="repair it, or move the checkpoint to a folder of its own",
-        ) from e
-    return config if isinstance(config, Mapping) else None
+    return load_module(path)

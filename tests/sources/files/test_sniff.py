@@ -12,6 +12,7 @@ import safetensors.numpy
 import torch
 
 from mhc_diag.errors import MhcDiagError
+from mhc_diag.sources.files.bytes import LocalBytes
 from mhc_diag.sources.files.sniff import sniff
 from mhc_diag.sources.printable import printable
 
@@ -81,7 +82,7 @@ def test_what_is_wrong_is_said_in_one_line(case: str, tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     path.write_bytes(content)
     with pytest.raises(MhcDiagError) as error:
-        sniff(path)
+        sniff(LocalBytes(path))
     assert message in error.value.message and str(path) in error.value.message
     assert hint in error.value.hint
     assert "\n" not in error.value.message + error.value.hint
@@ -92,18 +93,18 @@ def test_the_name_safetensors_demands_a_header(content: bytes, tmp_path: Path) -
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     with pytest.raises(MhcDiagError, match="malformed"):
-        sniff(path)
+        sniff(LocalBytes(path))
 
 
 def test_missing_folder_and_device(tmp_path: Path) -> None:
     with pytest.raises(MhcDiagError, match="does not exist"):
-        sniff(tmp_path / "nowhere.pt")
+        sniff(LocalBytes(tmp_path / "nowhere.pt"))
     with pytest.raises(MhcDiagError, match="is a folder") as error:
-        sniff(tmp_path)
+        sniff(LocalBytes(tmp_path))
     assert "inside it" in error.value.hint
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(MhcDiagError, match="not a regular file"):
-        sniff(tmp_path / "pipe")
+        sniff(LocalBytes(tmp_path / "pipe"))
 
 
 def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +116,7 @@ def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "open", refuse)  # the tests may run as root, whom no mode bits stop
     with pytest.raises(MhcDiagError, match=r"cannot be read: Permission denied") as error:
-        sniff(path)
+        sniff(LocalBytes(path))
     assert "permissions" in error.value.hint
 
 
@@ -127,7 +128,7 @@ def test_content_decides_and_not_the_suffix(tmp_path: Path) -> None:
         (SAFE, "safetensors"),
     ):
         path.write_bytes(content)
-        assert sniff(path) == kind
+        assert sniff(LocalBytes(path)) == kind
 
 
 def test_names_cannot_drive_the_terminal(tmp_path: Path) -> None:
@@ -135,5 +136,5 @@ def test_names_cannot_drive_the_terminal(tmp_path: Path) -> None:
     assert len(printable("x" * 10_000)) < 300
     assert printable(Path("x" * 999)) == "x" * 999
     with pytest.raises(MhcDiagError) as error:
-        sniff(tmp_path / "\x1b[31m.pt")
+        sniff(LocalBytes(tmp_path / "\x1b[31m.pt"))
     assert "\x1b" not in error.value.message

@@ -1,0 +1,46 @@
+"""JSON from a stranger, parsed only when it cannot take much more memory than it has bytes.
+
+A bracket costs a parser twenty times its own size, and a number or a short text ten times, so both are
+counted first. What is left is checked by whoever knows what should be in it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+LONGEST = 48 << 20
+MOST_BRACKETS = 1 << 20
+"""Three for each of 350,000 tensors in the header of a safetensors file."""
+MOST_COMMAS = 5 << 19
+
+
+def parsed(raw: bytes) -> Any:
+    """What a JSON text says, each name of an object once.
+
+    Raises:
+        ValueError: it is too large to be parsed, no JSON, or names something twice.
+
+    Example:
+        >>> parsed(b'{"shape": [4, 4]}')
+        {'shape': [4, 4]}
+        >>> parsed(b'{"a": 1, "a": 2}')
+        Traceback (most recent call last):
+        ValueError: it names something twice
+    """
+    if len(raw) > LONGEST:
+        raise ValueError(f"{len(raw)} bytes of text, expected at most {LONGEST}")
+    if raw.count(b"[") + raw.count(b"{") > MOST_BRACKETS or raw.count(b",") > MOST_COMMAS:
+        raise ValueError("it lists far more than any model has tensors")
+    try:
+        return json.loads(raw.decode(), object_pairs_hook=_unique)
+    except RecursionError as e:
+        raise ValueError("it is nested too deep") from e
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names differ: parsers disagree on which of two equal names counts."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("it names something twice")
+    return table
