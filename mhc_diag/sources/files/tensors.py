@@ -38,6 +38,16 @@ class TensorFile:
         """The model's configuration: from the checkpoint itself, else config.json in the same folder."""
         self.metadata: Mapping[str, Any] = stored.metadata
         """What else the file says about itself."""
+        self.format: str = stored.format
+        """What kind of file it is, for people."""
+        self.notes: tuple[str, ...] = stored.notes
+        """What a reader of the numbers must know: objects in the file that were not loaded."""
+        self.files: tuple[str, ...] = tuple(dict.fromkeys(e.file for e in stored.entries.values() if e.file))
+        """The files of which each holds some of the tensors; empty where there is one."""
+
+    def raw(self, name: str) -> str:
+        """The file's own name of a tensor, with whatever wrappers put into it."""
+        return self._raw[name]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor, without reading it."""
