@@ -97,6 +97,18 @@ class Exposed:
 
 
 @dataclass(frozen=True, slots=True)
+class Observation:
+    """Something about the stored parameters that the gains do not tell."""
+
+    check: str
+    """Which check saw it, such as `not-finite` or `moved`: the same in every version."""
+    where: str
+    """Which sites or tensors: the name of one, or how many and the first of them."""
+    text: str
+    """What is so there, and what that means; reads on from `where` after a colon."""
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """Where a stack came from and how it was obtained."""
 
@@ -131,6 +143,8 @@ class Provenance:
     """What stopped the measurement half-way; empty where nothing did."""
     exposed: tuple[Exposed, ...] = ()
     """Matrices that the model shows beside the operators that it applies."""
+    audit: tuple[Observation, ...] = ()
+    """What the stored parameters themselves show, the most important first; of a checkpoint only."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,7 +14,18 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.records import Curve, Exposed, MetricCard, Provenance, Report, Scalar, Site, Skipped, Triangle
+from mhc_diag.records import (
+    Curve,
+    Exposed,
+    MetricCard,
+    Observation,
+    Provenance,
+    Report,
+    Scalar,
+    Site,
+    Skipped,
+    Triangle,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,6 +113,7 @@ def _report_in(data: Mapping[str, Any]) -> Report:
                     Exposed(**{**e, "deviation": _number_in(e["deviation"])})
                     for e in provenance.get("exposed", ())
                 ),
+                "audit": tuple(Observation(**o) for o in provenance.get("audit", ())),
             }
         ),
         cards=tuple(MetricCard(**c) for c in data["metrics"]),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.records import Curve, MetricCard, Provenance, Report, Scalar, Site, Skipped
+from mhc_diag.records import Curve, MetricCard, Observation, Provenance, Report, Scalar, Site, Skipped
 from mhc_diag.schema import from_document, to_document
 
 ODD = [math.inf, -math.inf, math.nan]
@@ -41,6 +41,7 @@ def report():
             notes=("one", "two"),
             skipped=(Skipped("layers.3", "seen once"),),
             failure="RuntimeError: no",
+            audit=(Observation("moved", "all 3 sites", "M is near"), Observation("dtypes", "", "float32")),
         ),
         scalars=(
             Scalar("growth", "Growth", "ln", 0.1, standard_error=None, expected=-math.inf),
@@ -88,6 +89,13 @@ def test_absent_things_stay_absent():
     assert again.provenance.certificates is None and through_json() == []
 
 
+def test_a_report_saved_before_there_was_an_audit_is_read():
+    document = to_document([report()])
+    del document["reports"][0]["provenance"]["audit"]
+    (again,) = from_document(document, "old.json")
+    assert again.provenance.audit == () and again.provenance.notes == ("one", "two")
+
+
 def test_the_saved_form_is_stable():
     document = to_document([report()])
     assert (document["schema"], document["version"]) == ("mhc-diag/report", 1)
@@ -102,6 +110,7 @@ def test_the_saved_form_is_stable():
     }
     assert saved["curves"][1]["log10"] == [-1.0, "-inf", 0.0] and saved["curves"][1]["token"] is None
     assert saved["provenance"]["certificates"] == [1e-9, "inf", "nan"]
+    assert saved["provenance"]["audit"][1] == {"check": "dtypes", "where": "", "text": "float32"}
     assert saved["sites"][1] == {"path": "layers.1", "kind": "mlp", "depth": 1}
 
 
@@ -145,6 +154,7 @@ DAMAGE = [
     ((*REPORT, "provenance", "more"), 1),
     ((*REPORT, "provenance", "certificates"), ["bad"]),
     ((*REPORT, "provenance", "skipped"), [1]),
+    ((*REPORT, "provenance", "audit"), [{"check": "moved"}]),
     ((*REPORT, "sites"), [{"path": "a"}]),
     ((*REPORT, "sites"), 3),
     ((*REPORT, "sites"), []),

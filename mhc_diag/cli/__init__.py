@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mhc_diag import __version__, terminal
+from mhc_diag.cli.inspect import inspect as _inspect
 from mhc_diag.cli.scan import scan as _scan
 from mhc_diag.cli.simulate import simulate as _simulate
 from mhc_diag.errors import MhcDiagError
@@ -41,6 +42,7 @@ def _root(
 
 app.command()(_scan)
 app.command()(_simulate)
+app.command()(_inspect)
 
 
 def main() -> NoReturn:

@@ -34,7 +34,23 @@ def render(reports: Sequence[Report]) -> str:
           "reports": []
         }
     """
-    return _dump(schema.to_document(reports), "") + "\n"
+    return dumped(schema.to_document(reports))
+
+
+def dumped(document: dict[str, Any]) -> str:
+    """A JSON-ready dictionary as text, small records and lists of numbers on a line of their own.
+
+    Example:
+        >>> print(dumped({"shape": [4, 4], "names": ["a", "b"]}), end="")
+        {
+          "shape": [4, 4],
+          "names": [
+            "a",
+            "b"
+          ]
+        }
+    """
+    return _dump(document, "") + "\n"
 
 
 def _dump(value: Any, indent: str) -> str:

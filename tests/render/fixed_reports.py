@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from mhc_diag.records import Curve, MetricCard, Provenance, Report, Scalar, Site, Skipped
+from mhc_diag.records import Curve, MetricCard, Observation, Provenance, Report, Scalar, Site, Skipped
 
 FORMULAS = {
     "amax_forward": "max_i abs(sum_j A_ij)",
@@ -106,6 +106,10 @@ def clean():
     where = Provenance(
         "clean.safetensors", "static", "square matrices that recur with a layer index", "transposed", "none",
         settings={"matrices": "layers.*.h_res"}, notes=("These are the static parts only.",),
+        audit=(
+            Observation("moved", "all 6 sites", "M is 0.11 to 0.87 from where the code starts it"),
+            Observation("dtypes", "", "all mixing parameters are float32"),
+        ),
     )  # fmt: skip
     growth = Scalar("growth_forward", "growth forward, ln per site", "ln(gain) / L", 0.0, expected=0.0)
     verdict = "No composite gain exceeds 1.000."

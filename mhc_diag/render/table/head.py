@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mhc_diag.records import COMPOSITE, DIRECTIONS, Report
+from mhc_diag.render.table.audited import audited
 from mhc_diag.render.table.look import Look, marked
 from mhc_diag.render.table.numbers import ratio
 
@@ -126,6 +127,7 @@ def _caveats(reports: Sequence[Report], look: Look) -> Iterator[Line]:
             first = f"first at site {bad[0]}, {look.text(report.sites[bad[0]].label)}"
             text = f"{len(bad)} of {len(report.sites)} sites hold NaN or infinite entries, {first}"
             yield "not finite", Text(text, "bold red")
+    yield from audited(reports, look)
     for note in dict.fromkeys(note for r in reports for note in r.provenance.notes):
         yield "note", Text(look.text(note))
     skipped = [s for r in reports for s in r.provenance.skipped]

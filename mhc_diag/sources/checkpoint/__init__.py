@@ -14,6 +14,8 @@ import numpy as np
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import Caps, MixingStack, Provenance, Site, Skipped
+from mhc_diag.sources.checkpoint.audit import audit
+from mhc_diag.sources.checkpoint.audit.seen import Seen
 from mhc_diag.sources.checkpoint.gathered import Gathered, gather
 from mhc_diag.sources.checkpoint.options import Options
 from mhc_diag.sources.checkpoint.recognised import Recognised, recognise
@@ -80,8 +82,9 @@ def scan_variants(path: str | Path, options: Options) -> list[MixingStack]:
     file = open_tensors(path, key=options.key, unsafe_pickle=options.unsafe_pickle)
     found = recognise(file, options)
     reading = _reading(options, found)
-    gathered = gather(file, found.sites, found.family, reading, lambda name, numbers: None)
-    return [_stack(file, found, variant, gathered, reading) for variant in found.variants]
+    seen = Seen()
+    gathered = gather(file, found.sites, found.family, reading, seen.look)
+    return [_stack(file, found, variant, gathered, reading, seen) for variant in found.variants]
 
 
 def _reading(options: Options, found: Recognised) -> Reading:
@@ -111,7 +114,7 @@ def _reading(options: Options, found: Recognised) -> Reading:
 
 
 def _stack(
-    file: TensorFile, found: Recognised, name: str, gathered: Gathered, reading: Reading
+    file: TensorFile, found: Recognised, name: str, gathered: Gathered, reading: Reading, seen: Seen
 ) -> MixingStack:
     family, variant = found.family, found.family.VARIANTS[name]
     settings = family.settings(file.config, name)
@@ -134,6 +137,7 @@ def _stack(
             settings={"layout": found.name, **_chosen(found, name, reading), **settings.values},
             notes=settings.notes + file.notes,
             skipped=tuple(Skipped(printable(s.what), printable(s.reason)) for s in found.skipped),
+            audit=audit(file, found, name, settings, gathered.tensors, seen),
         ),
         pre=mixing.pre,
         post=mixing.post,

@@ -42,7 +42,7 @@ def recognise(file: TensorFile, options: Options) -> Recognised:
         MhcDiagError: the variant asked for is none of the layout's, or a file with sites is missing.
         NothingToCheck: no layout recognises any of its tensors.
     """
-    shapes = {name: file.shape(name) for name in file.names if "float" in file.dtype(name)}
+    shapes = float_shapes(file)
     asked: list[str] = []
     skipped: tuple[Skipped, ...] = ()
     for name, family in families():
@@ -65,6 +65,11 @@ def recognise(file: TensorFile, options: Options) -> Recognised:
         hint="measure the live model with --model package.module:factory",
         looked_at=_looked_at([*asked, *_not_there(file)], skipped, shapes),
     )
+
+
+def float_shapes(file: TensorFile) -> dict[str, tuple[int, ...]]:
+    """What layouts are shown: names and shapes of all that can be a parameter."""
+    return {name: file.shape(name) for name in file.names if "float" in file.dtype(name)}
 
 
 def families() -> list[tuple[str, Family]]:

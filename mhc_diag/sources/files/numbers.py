@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,18 @@ EIGHT_BITS = {  # exponent bits, mantissa bits, bias; what else the dtype does w
 }
 WIDTHS = {name: int(code[2:]) for name, code in PLAIN.items()} | dict.fromkeys(EIGHT_BITS, 1)
 """Bytes of one number, by the dtypes whose numbers can be read."""
+
+
+def bits(dtype: str) -> int | None:
+    """Bits that a number of a dtype takes, None where that is not known.
+
+    Example:
+        >>> bits("bfloat16"), bits("uint8"), bits("bool"), bits("float8_e4m3fn"), bits("quint")
+        (16, 8, 8, 8, None)
+    """
+    if found := re.match(r"(?:[a-z]+ )*(?:b?float|u?int|complex)(\d+)", dtype):
+        return int(found[1])
+    return 8 if dtype == "bool" else None
 
 
 def widened(raw: Any, dtype: str) -> np.ndarray[Any, Any]:

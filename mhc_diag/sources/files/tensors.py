@@ -45,11 +45,17 @@ class TensorFile:
         absent: Mapping[str, str] = getattr(stored, "absent", {})
         self.absent: Mapping[str, str] = {n: absent[raw] for n, raw in by_clean_name(absent).items()}
         """Tensors that an index names and that are nowhere, and the file that should hold each."""
+        self.files: tuple[str, ...] = tuple(dict.fromkeys(e.file for e in stored.entries.values() if e.file))
+        """The files of which each holds some of the tensors; empty where there is one."""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the numbers must know, in sentences; reading may add to them."""
         return (*self._notes, *unscaled(self._read, self._stored.entries, self._scales))
+
+    def raw(self, name: str) -> str:
+        """The file's own name of a tensor, with whatever wrappers put into it."""
+        return self._raw[name]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor, without reading it."""
