@@ -165,14 +165,14 @@ def test_a_model_that_fails_half_way_is_reported_and_cannot_pass(
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        (None, "is a folder without config.json"),
-        ("", "names no model class"),
-        ("not json", "names no model class"),
-        ("[]", "names no model class"),
-        ("{}", "names no model class"),
-        ('{"architectures": []}', "names no model class"),
-        ('{"architectures": null}', "names no model class"),
-        ('{"architectures": ["NoSuchModel"]}', "holds a NoSuchModel, unknown to transformers"),
+        (None, "holds no tensors: none of its 0 files"),
+        ("", "config.json cannot be read"),
+        ("not json", "config.json cannot be read"),
+        ("[]", "holds no tensors"),
+        ("{}", "holds no tensors"),
+        ('{"architectures": []}', "holds no tensors"),
+        ('{"architectures": null}', "holds no tensors"),
+        ('{"architectures": ["NoSuchModel"]}', "holds no tensors"),
         ('{"architectures": ["pipeline"]}', "transformers cannot load"),
         ('{"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"}', "no file named model.safetensors"),
     ],
@@ -189,7 +189,7 @@ def test_a_folder_that_holds_no_model(
 
 def test_a_folder_with_the_code_of_a_model(run: Callable[..., Any], folder: Path) -> None:
     (folder / "llm").mkdir()
-    assert "llm is a folder, expected a file" in run("scan", "llm", "--model", HC, *OUTPUTS).refused()
+    assert "llm holds no tensors" in run("scan", "llm", "--model", HC, *OUTPUTS).refused()
 
 
 def test_transformers_is_not_installed(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,9 +197,13 @@ def test_transformers_is_not_installed(run: Callable[..., Any], monkeypatch: pyt
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "transformers" else find(name, *rest)
     )
-    done = run("scan", SAMPLES / "deepseek-v4-tiny", *OUTPUTS)
-    assert "transformers, which builds it, is not installed" in done.refused()
-    assert "pip install 'mhc-diag[hf]'" in done.err
+    done = run("scan", SAMPLES / "deepseek-v4-tiny", "--format", "json")
+    provenance = json.loads(done.out)["reports"][0]["provenance"]
+    assert (done.code, provenance["method"]) == (0, "static")
+    assert provenance["notes"][0] == (
+        "parameters were read, and no model was run: transformers, which builds a DeepseekV4ForCausalLM, "
+        "is not installed (mhc-diag[hf])"
+    )
 
 
 def test_code_beside_the_weights_is_neither_run_nor_asked_about(

@@ -38,7 +38,7 @@ def test_a_checkpoint_without_mixing(run: Callable[..., Any], plain_file: str) -
     looked_at = [line for line in done.err.splitlines()[2:] if line.startswith("looked at: ")]
     assert len(looked_at) == len(done.err.splitlines()) - 2
     assert "looked at: h.#.fc.weight (6, 9), 3 of them" in looked_at
-    assert any("layout deepseek" in line for line in looked_at)
+    assert any("layouts not found: deepseek, " in line for line in looked_at)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from mhc_diag.errors import MhcDiagError
+from mhc_diag.sources import pretrained
 from mhc_diag.sources.pretrained import load
+from mhc_diag.sources.target import Request, scan
 
 SAMPLE = Path(__file__).parents[2] / "sample_models/deepseek-v4-tiny"
 
@@ -83,3 +87,22 @@ def test_the_log_of_transformers_is_as_it_was(copy: Path, capfd: pytest.CaptureF
     finally:
         logging.set_verbosity(before)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_larger_than_memory_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pretrained.unbuildable(SAMPLE) == ""
+    monkeypatch.setattr(pretrained, "_free_memory", lambda: 1000.0)
+    (stack,) = scan(Request(str(SAMPLE)))
+    assert stack.provenance.method == "static"
+    (note, *_) = stack.provenance.notes
+    assert note.endswith("was run: its weights take 0.0 GiB, and 0.0 GiB of memory are free")
+
+
+def test_a_model_that_transformers_does_not_know_is_read(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"architectures": ["NoSuchModel"]}))
+    (stack,) = scan(Request(str(copy)))
+    assert "does not know a NoSuchModel" in stack.provenance.notes[0]
+    (asked,) = scan(Request(str(SAMPLE), static=True))
+    np.testing.assert_array_equal(stack.matrices, asked.matrices)
+    assert asked.provenance.notes == stack.provenance.notes[1:]

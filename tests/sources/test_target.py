@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,3 +120,47 @@ def test_numbers_are_checked_at_the_door(wrong: dict[str, int]) -> None:
     ((name, value),) = wrong.items()
     with pytest.raises(MhcDiagError, match=f"--{name} is {value}"):
         Request("own_target:Net", **wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"static": True, "model": "own_target:Net"}, "--model is given, but --static says"),
+        ({"static": True, "allow_code": True}, "--allow-code is given, but --static says"),
+        ({"model": "own_target:Net", "checkpoint": Options(samples=3)}, "--samples says how to read"),
+        ({"input": Path("ids.npy"), "checkpoint": Options(variant="dev")}, "--input asks for a live model"),
+    ],
+)
+def test_reading_and_running_are_not_asked_for_together(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(MhcDiagError, match=told):
+        Request("net.pt", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "flag"),
+    [
+        ({"static": True}, "--static"),
+        ({"checkpoint": Options(key="ema")}, "--key"),
+        ({"checkpoint": Options(samples=5)}, "--samples"),
+    ],
+)
+def test_a_factory_is_not_read(folder: Path, given: dict[str, Any], flag: str) -> None:
+    with pytest.raises(MhcDiagError, match=f"{flag} says how to read parameters, but own_target:Net is a"):
+        scan(Request("own_target:Net", **given))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"samples": -1}, "--samples is -1"),
+        ({"samples": 3, "correlation": 1.5}, "--stream-correlation is 1.5"),
+        ({"samples": 3, "correlation": float("nan")}, "--stream-correlation is nan"),
+        ({"correlation": 0.5}, "--stream-correlation is given without --samples"),
+        ({"samples": 3, "activations": Path("x.npy")}, "--samples and --activations are both given"),
+        ({"logits": "sinkhorn:20"}, "--logits says how to read selected parameters, but none"),
+        ({"select": "(("}, r"--select '\(\(' is no regular expression"),
+    ],
+)
+def test_options_are_checked_at_the_door(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(MhcDiagError, match=told):
+        Options(**given)

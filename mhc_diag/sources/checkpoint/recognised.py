@@ -59,11 +59,11 @@ def recognise(file: TensorFile, options: Options) -> Recognised:
                 (*skipped, *left_out),
                 found.unused,
             )
-        asked.append(f"layout {name} ({family.TITLE}): not found")
+        asked.append(name)
     raise NothingToCheck(
         f"{file.target} holds no mixing parameters that can be read without the model's code",
         hint="measure the live model with --model package.module:factory",
-        looked_at=_looked_at([*asked, *_not_there(file)], skipped, shapes),
+        looked_at=_looked_at([f"layouts not found: {', '.join(asked)}", *_not_there(file)], skipped, shapes),
     )
 
 
