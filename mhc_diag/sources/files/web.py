@@ -240,12 +240,14 @@ def shown(url: str) -> str:
     """An address as messages may show it: without login, query and fragment.
 
     Example:
-        >>> shown("https://me:secret@host:81/x.pt?token=1#top")
-        'https://host:81/x.pt'
+        >>> shown("https://me:secret@host:81/x.pt?token=1#top"), shown("hf://name@main/x.pt")
+        ('https://host:81/x.pt', 'hf://name@main/x.pt')
     """
     scheme, _, rest = url.partition("://")
     host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
-    return printable(f"{scheme}://{host.rpartition('@')[2]}{slash}{path}")
+    if scheme != "hf":  # where it is the revision
+        host = host.rpartition("@")[2]
+    return printable(f"{scheme}://{host}{slash}{path}")
 
 
 def _split_login(url: str) -> tuple[str, str]:
