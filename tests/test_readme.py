@@ -76,7 +76,7 @@ def test_worked_examples_find_what_they_look_for(folder: Path) -> None:
 
 def test_the_readme_shows_each_use() -> None:
     commands = [c for c in typed_commands() if c.startswith("mhc-diag ")]
-    assert {shlex.split(c)[1] for c in commands} == {"scan", "simulate"}
+    assert {shlex.split(c)[1] for c in commands} == {"scan", "simulate", "inspect"}
     assert any("--model" in c for c in commands)
 
 
@@ -84,7 +84,7 @@ def options(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
 
 
-@pytest.mark.parametrize("command", ["scan", "simulate"])
+@pytest.mark.parametrize("command", ["scan", "simulate", "inspect"])
 def test_documented_options_are_those_of_the_help(command: str, tmp_path: Path) -> None:
     section = CLI_PAGE.partition(f"## mhc-diag {command}")[2].partition("\n## ")[0]
     done = run([MHC_DIAG, command, "--help"], tmp_path)

@@ -40,7 +40,7 @@ def test_help_imports_nothing_heavy(option: str) -> None:
     assert not imported(option) & (HEAVY | {"numpy", "safetensors"})
 
 
-@pytest.mark.parametrize("command", ["scan", "simulate"])
+@pytest.mark.parametrize("command", ["scan", "simulate", "inspect"])
 def test_the_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     assert not imported(command, "--help") & (HEAVY | {"numpy", "safetensors"})
 
@@ -55,6 +55,11 @@ def test_a_simulation_needs_numpy_alone(format: str) -> None:
 def test_a_static_scan_of_safetensors_needs_no_torch(format: str) -> None:
     modules = imported("scan", "sample_models/mhc.safetensors", "--format", format, "--max-gain", "4")
     assert "safetensors" in modules and not modules & HEAVY
+
+
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_to_inspect_safetensors_needs_no_torch(format: str) -> None:
+    assert not imported("inspect", "sample_models/mhc.safetensors", "--format", format) & HEAVY
 
 
 def test_the_list_can_see_a_heavy_import() -> None:

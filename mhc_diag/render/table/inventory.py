@@ -41,9 +41,7 @@ def _parts(found: Inventory, look: Look) -> Iterator[RenderableType]:
     elif found.candidates:
         title = "Square parameters, which may hold the mixing"
         yield _patterns(title, found.candidates, look)
-        yield Text(
-            "--select reads them as the matrices that are applied, with --logits sinkhorn:20 as logits."
-        )
+        yield Text("--select reads them as the applied matrices; --logits sinkhorn:20 with it, as logits.")
     if not found.sites:
         yield _patterns("Tensors by name, the smallest first", found.patterns, look)
 

@@ -11,7 +11,7 @@ from mhc_diag.sources.files.tensors import TensorFile
 from mhc_diag.sources.printable import printable
 
 MOST_ENTRIES = 40
-MIXING = re.compile(r"(^|_)m?hc(_|$)|hyper_?connection|sinkhorn|stream|h_res", re.IGNORECASE)
+MIXING = re.compile(r"(^|[_.])m?hc(_|$)|hyper_?connection|sinkhorn|stream|h_res", re.IGNORECASE)
 MODEL = (
     "model_type",
     "architectures",
