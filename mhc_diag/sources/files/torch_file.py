@@ -1,161 +1,152 @@
-"""Tensors of a file that torch.save wrote, read without running any code of the file.
+"""Tensors of a file that torch.save wrote, read without torch and without running any code of the file.
 
-A zip file is mapped into memory, so that only the numbers that are asked for are read; the older format has
-to be read in full.
+Each container tells where the bytes of a storage lie; everything else is the same for both.
 """
 
 from __future__ import annotations
 
-import pickle
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.files import Entry
+from mhc_diag.sources.files.bytes import Bytes
+from mhc_diag.sources.files.pickled import Unpickled
+from mhc_diag.sources.files.pickled_objects import Damaged
+from mhc_diag.sources.files.torch_objects import configuration, is_module, unfold
+from mhc_diag.sources.files.torch_rebuild import Storage, StoredTensor
+from mhc_diag.sources.files.torch_tables import Found, Tables
+from mhc_diag.sources.files.torch_views import check_extent, extent, is_expanded, live, numbers
 from mhc_diag.sources.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-NESTS = ("model", "state_dict", "module", "model_state_dict")
-"""Where a training checkpoint keeps the model's tensors."""
+CONFIGS = ("config", "cfg", "model_config", "hyper_parameters", "hparams", "model_args", "args")
+"""Where training checkpoints keep the model's configuration, beside its tensors or inside the module."""
+
+
+class Storages(Protocol):
+    """Where the numbers of a container lie."""
+
+    swapped: bool
+    """Whether they are big-endian."""
+
+    def place(self, storage: Storage) -> tuple[int, int]:
+        """About where it begins in the file, and how many bytes it has.
+
+        Raises:
+            Damaged: there is no such storage.
+        """
+
+    def read(self, parts: Sequence[tuple[Storage, int, int]]) -> Iterator[Any]:
+        """Parts of storages (storage, start, stop), in bytes, in the order given."""
 
 
 class TorchFile:
     """The tensors of a .pt, .pth, .bin or .ckpt file.
 
     Args:
-        path: the file, already seen to be one of torch's.
-        legacy: written in the format before torch 1.6, which is no zip archive.
-        unsafe_pickle: run the code that the file names while loading it.
+        file: where they are.
+        top: what its pickle describes.
+        storages: where its numbers lie.
+        key: the path of a table inside it.
 
     Raises:
-        MhcDiagError: the file is damaged, holds no tensors, or holds objects other than tensors.
+        MhcDiagError: there is no such table, or several.
+        Damaged: a tensor reaches outside its storage.
     """
 
-    format = "torch"
-    notes: tuple[str, ...] = ()
+    format: str
 
-    def __init__(self, path: Path, *, legacy: bool, unsafe_pickle: bool) -> None:
-        top = load(path, legacy=legacy, unsafe_pickle=unsafe_pickle)
-        self._tensors, beside = _descend(top, path)
+    def __init__(self, file: Bytes, top: Unpickled, storages: Storages, key: str | None) -> None:
+        self._file, self._storages = file, storages
+        found = Tables(top.value, StoredTensor, unfold, file.name).choose(key)
+        self._tensors: dict[str, StoredTensor] = found.tensors
+        for name, tensor in self._tensors.items():
+            if tensor.storage is not None and not tensor.kind:
+                check_extent(tensor, name, storages.place(tensor.storage)[1])
         self.entries: Mapping[str, Entry] = {
-            name: Entry(tuple(tensor.shape), _dtype(tensor)) for name, tensor in self._tensors.items()
+            name: Entry(tensor.shape, f"{tensor.kind} {tensor.dtype}".lstrip())
+            for name, tensor in self._tensors.items()
         }
-        config = beside.get("config")
-        self.config: Mapping[str, Any] | None = config if isinstance(config, Mapping) else None
-        self.metadata: Mapping[str, Any] = {
-            str(k): v for k, v in beside.items() if isinstance(v, (str, int, float))
-        }
+        self.config = _config(found)
+        self.metadata = _metadata(found)
+        self.notes: tuple[str, ...] = (*top.notes, *_others(found))
 
     def arrays(self, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
         """The numbers of each tensor, as float32 or float64."""
-        import torch
-
-        for name in names:
-            tensor = self._tensors[name].detach()
-            wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-            yield name, tensor.to(wide).numpy().copy()
+        for name, raw in self._raw(names):
+            yield name, numbers(self._tensors[name], raw, swapped=self._storages.swapped)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """All tensors, for a live model."""
-        return dict(self._tensors)
+        loaded = {
+            name: live(self._tensors[name], raw, swapped=self._storages.swapped)
+            for name, raw in self._raw(self._tensors)
+        }
+        return {name: loaded[name] for name in self._tensors}
+
+    def _raw(self, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
+        """The bytes that each tensor lies in, by their order in the file."""
+        parts = sorted((self._part(name) for name in names), key=lambda part: part[0])
+        raw = self._storages.read([part for _, _, part in parts])
+        yield from zip((name for _, name, _ in parts), raw, strict=True)
+
+    def _part(self, name: str) -> tuple[tuple[int, int], str, tuple[Storage, int, int]]:
+        """Where a tensor lies in the file, about, and its part of a storage."""
+        tensor = self._tensors[name]
+        if tensor.storage is None or tensor.kind:
+            raise MhcDiagError(
+                f"{self._file.name}: {printable(name)} is {self.entries[name].dtype}, "
+                "whose numbers are not plainly there",
+                hint="save the state_dict of the whole model as plain tensors",
+            )
+        if is_expanded(tensor):
+            raise MhcDiagError(
+                f"{self._file.name}: {printable(name)} claims the shape {tensor.shape}, which repeats a few "
+                "numbers without end",
+                hint="do not trust this file; ask for one whose tensors are stored in full",
+            )
+        start, stop = extent(tensor)
+        return (self._storages.place(tensor.storage)[0], start), name, (tensor.storage, start, stop)
 
 
-def load(path: Path, *, legacy: bool, unsafe_pickle: bool) -> Any:
-    """What the file holds; nothing but tensors and plain containers unless `unsafe_pickle` is set.
-
-    Raises:
-        MhcDiagError: the file is damaged, or would run code.
-    """
-    import torch
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=not unsafe_pickle, mmap=not legacy)
-    except Exception as e:  # a damaged or hostile pickle may raise anything at all
-        foreign = [] if unsafe_pickle else _foreign_globals(path, e)
-        if foreign:
-            raise _refusal(path, foreign) from e
-        what = "or needs classes that are not here" if unsafe_pickle else "or no checkpoint"
-        raise MhcDiagError(
-            f"{printable(path)} is truncated, damaged, {what}: {_reason(e)}",
-            hint="download it again and compare the sizes, or save the bare state_dict",
-        ) from e
-
-
-def _foreign_globals(path: Path, error: Exception) -> list[str]:
-    """Names of the classes and functions that the pickle would call, found without calling them."""
-    import torch
-
-    if not isinstance(error, pickle.UnpicklingError):
-        return []
-    try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # the older format, or damage: the refusal itself names at least the first one
-        return re.findall(r"Unsupported global: GLOBAL (\S+) was not", str(error))
-
-
-def _reason(error: Exception) -> str:
-    """The one line of torch's advice that says what went wrong."""
-    lines = str(error).splitlines() or [""]
-    telling = [line for line in lines if "WeightsUnpickler error" in line]
-    return printable(f"{type(error).__name__} {(telling or lines)[0].strip()}")
-
-
-def _refusal(path: Path, foreign: list[str]) -> MhcDiagError:
-    what = "module" if any(name.startswith("torch.nn.modules.") for name in foreign) else "object"
+def damaged(file: Bytes, error: Exception) -> MhcDiagError:
+    """What to say of a file that cannot be made sense of."""
     return MhcDiagError(
-        f"{printable(path)} holds a pickled {what} ({printable(', '.join(foreign))}), "
-        "which would run code when loaded",
-        hint="save model.state_dict() and give the code with --model package.module:factory, "
-        "or trust the file with --unsafe-pickle",
+        f"{file.name} is truncated, damaged or no checkpoint: {printable(error)}",
+        hint="download it again and compare the sizes, or save the bare state_dict",
     )
 
 
-def _descend(top: Any, path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The one table of tensors inside, and whatever lay beside it on the way."""
-    import torch
-
-    chains = _chains(top)
-    if not chains:
-        found = ", ".join(map(str, top)) if isinstance(top, Mapping) else f"a {type(top).__name__}"
-        raise MhcDiagError(
-            f"{printable(path)} holds no table of named tensors; found {printable(found or 'nothing')}",
-            hint="save model.state_dict()",
-        )
-    if len(chains) > 1:
-        nests = " and ".join(repr(name) for name in NESTS if name in top)
-        raise MhcDiagError(
-            f"{printable(path)} has several tables of tensors, under {nests}, and which to scan is not clear",
-            hint="save the one you mean in a file of its own",
-        )
-    *around, table = chains[0]
-    beside = {str(k): v for outer in reversed(around) for k, v in outer.items()}
-    return {str(k): v for k, v in table.items() if isinstance(v, torch.Tensor)}, beside
+def _config(found: Found) -> Mapping[str, Any] | None:
+    """The configuration nearest to the table; a pickled module may have its own."""
+    own = [found.node.attributes] if is_module(found.node) else []
+    for table in (*own, *found.around):
+        for name in CONFIGS:
+            config = configuration(table.get(name))
+            if config is not None:
+                return config
+    return None
 
 
-def _chains(table: Any, depth: int = 4) -> list[tuple[Mapping[Any, Any], ...]]:
-    """Every way from a table down to one that holds tensors; bounded, as a pickle may contain itself."""
-    import torch
-
-    if isinstance(table, torch.nn.Module):
-        table = table.state_dict()
-    if not isinstance(table, Mapping) or depth == 0:
-        return []
-    inner = [(table, *chain) for name in NESTS for chain in _chains(table.get(name), depth - 1)]
-    if inner:
-        return inner
-    return [(table,)] if any(isinstance(v, torch.Tensor) for v in table.values()) else []
+def _metadata(found: Found) -> Mapping[str, Any]:
+    """Texts and numbers beside the table."""
+    beside: dict[str, Any] = {}
+    for table in reversed(found.around):
+        beside |= {
+            str(k): v
+            for k, v in table.items()
+            if isinstance(k, (str, int)) and isinstance(v, (str, int, float))
+        }
+    return beside
 
 
-def _dtype(tensor: torch.Tensor) -> str:
-    """The dtype's name; one that no reader accepts where the tensor has no plain numbers in memory."""
-    import torch
-
-    name = str(tensor.dtype).removeprefix("torch.")
-    if tensor.is_meta:
-        return f"meta {name}"
-    return name if tensor.layout == torch.strided else f"{tensor.layout} {name}".removeprefix("torch.")
+def _others(found: Found) -> tuple[str, ...]:
+    if not found.others:
+        return ()
+    return (
+        f"read {found.path or 'the top level'} and not {', '.join(map(printable, found.others))}; --key chooses",
+    )
