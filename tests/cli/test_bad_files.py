@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,13 +91,20 @@ def pickled(folder: Path) -> Path:
     return folder / "module.pt"
 
 
-@pytest.mark.parametrize("live", [(), ("--model", HC)])
-def test_a_pickled_module_is_refused(
-    run: Callable[..., object], pickled: Path, live: tuple[str, ...]
-) -> None:
-    done = run("scan", pickled, *live, *OUTPUTS)
-    assert "pickled module" in done.refused()
-    assert "--model" in done.err and "--unsafe-pickle" in done.err
+def test_a_pickled_module_is_read_without_running_it(run: Callable[..., object], pickled: Path) -> None:
+    done = run("scan", pickled)
+    assert done.code == 0 and "static: " in done.out
+    assert "without running its code" in " ".join(done.out.split())
+    live = run("scan", pickled, "--model", HC)
+    assert live.code == 0 and "forward 4076" in live.out
+
+
+def test_a_file_that_names_what_would_run_is_refused(run: Callable[..., object], folder: Path) -> None:
+    torch.save({"mixing": torch.eye(4), "hook": os.system}, folder / "trap.pt")
+    for live in ((), ("--model", HC)):
+        done = run("scan", "trap.pt", *live, *OUTPUTS)
+        assert "names posix.system, which no checkpoint needs" in done.refused()
+        assert "--unsafe-pickle" in done.err
 
 
 def test_a_pickled_module_is_run_when_the_user_says_so(run: Callable[..., object], pickled: Path) -> None:

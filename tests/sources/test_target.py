@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from mhc_diag.errors import MhcDiagError
+from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.sources.checkpoint.options import Options
 from mhc_diag.sources.target import Request, scan
 
@@ -96,7 +96,7 @@ def test_classes_of_a_pickled_module_are_found_in_the_working_directory(folder: 
     torch.save(importlib.import_module("own_target").Net(3.0), "net.pt")
     sys.path.remove(str(folder))
     del sys.modules["own_target"]
-    with pytest.raises(MhcDiagError, match="pickled module"):
+    with pytest.raises(NothingToCheck):  # its tensors are read, and none of them is a mixing
         scan(Request("net.pt"))
     (stack,) = scan(Request("net.pt", tokens=1, batch=1, checkpoint=Options(unsafe_pickle=True)))
     assert stack.provenance.method == "observed" and stack.matrices.flatten().tolist() == [3.0]

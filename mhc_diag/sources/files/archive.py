@@ -6,16 +6,13 @@ of two gigabytes may hold the hundred bytes that are wanted.
 
 from __future__ import annotations
 
-import io
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.sources.files.bytes import Bytes
+from mhc_diag.sources.files.bytes import Bytes, BytesStream
 
-TAIL = 1 << 16
-"""Bytes fetched at once; a small archive's whole directory lies in its last 64 kB."""
 LARGEST_DIRECTORY = 24_000_000
 """Bytes, for some 200,000 members; in memory each takes ten times as much."""
 HEADER = 30
@@ -37,7 +34,7 @@ class Archive:
     """The members of an archive.
 
     Raises:
-        MhcDiagError: it is cut short, or its members are compressed or overlap.
+        MhcDiagError: it is cut short.
 
     Example:
         >>> import tempfile, pathlib
@@ -50,8 +47,21 @@ class Archive:
 
     def __init__(self, file: Bytes) -> None:
         self._file = file
-        self.members: dict[str, Member] = _members(file)
+        entries, end = _directory(file)
+        self.names: tuple[str, ...] = tuple(entry.filename for entry in entries)
+        self._members = _members(entries, end)
         self._starts: dict[str, int] = {}
+
+    @property
+    def members(self) -> dict[str, Member]:
+        """Members by name.
+
+        Raises:
+            MhcDiagError: they are compressed or encrypted, overlap, or share a name.
+        """
+        if self._members is None:
+            raise _distrust(self._file, "compressed or overlapping members")
+        return self._members
 
     def read(self, parts: Sequence[tuple[str, int, int]]) -> Iterator[memoryview]:
         """Parts of members (name, start, stop), in the order given.
@@ -59,11 +69,17 @@ class Archive:
         Raises:
             MhcDiagError: a member is not where the directory has it.
         """
-        far = [name for name, start, stop in parts if not self._is_near(name, start, stop)]
-        self._find(dict.fromkeys(far))
-        ranges = [self._range(*part) for part in parts]
-        for (name, start, stop), blob in zip(parts, self._file.read(ranges), strict=True):
-            begin = 0 if name in self._starts else self._behind_header(name, blob) + start
+        near = [self._is_near(*part) for part in parts]
+        self._find(name for (name, _, _), together in zip(parts, near, strict=True) if not together)
+        ranges = [
+            (self.members[name].header, self.members[name].end)
+            if together
+            else (self._starts[name] + start, self._starts[name] + stop)
+            for (name, start, stop), together in zip(parts, near, strict=True)
+        ]
+        for part, together, blob in zip(parts, near, self._file.read(ranges), strict=True):
+            name, start, stop = part
+            begin = self._behind_header(name, blob) + start if together else 0
             yield memoryview(blob)[begin : begin + stop - start]
 
     def whole(self, name: str) -> bytes:
@@ -71,19 +87,19 @@ class Archive:
         (part,) = self.read([(name, 0, self.members[name].size)])
         return bytes(part)
 
+    def span(self, name: str) -> tuple[int, int]:
+        """Where in the file the bytes of a member begin and end."""
+        self._find([name])
+        return self._starts[name], self._starts[name] + self.members[name].size
+
     def _is_near(self, name: str, start: int, stop: int) -> bool:
         """Whether a member is so small that it is fetched with its header."""
         member = self.members[name]
         return name not in self._starts and member.end - member.header - (stop - start) <= SLACK
 
-    def _range(self, name: str, start: int, stop: int) -> tuple[int, int]:
-        if name in self._starts:
-            return self._starts[name] + start, self._starts[name] + stop
-        return self.members[name].header, self.members[name].end
-
-    def _find(self, names: dict[str, None]) -> None:
+    def _find(self, names: Iterable[str]) -> None:
         """Read the headers of members whose beginning is not known."""
-        lacking = [name for name in names if name not in self._starts]
+        lacking = [name for name in dict.fromkeys(names) if name not in self._starts]
         headers = [(self.members[name].header, self.members[name].header + HEADER) for name in lacking]
         for name, blob in zip(lacking, self._file.read(headers), strict=True):
             self._starts[name] = self.members[name].header + self._behind_header(name, blob)
@@ -97,53 +113,11 @@ class Archive:
         return length
 
 
-class Stream(io.RawIOBase):
-    """A file as a stream, for readers that know nothing else; what lies near the last read is kept."""
-
-    def __init__(self, file: Bytes) -> None:
-        self._file, self._at = file, 0
-        self._start = max(0, file.size - TAIL)
-        self._kept = next(iter(file.read([(self._start, file.size)])))
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """Where the next read begins."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go elsewhere."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
-        if base + offset < 0:
-            raise OSError("before the beginning of the file")
-        self._at = base + offset
-        return self._at
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Bytes from here on, fewer at the end of the file."""
-        left = max(0, self._file.size - self._at)
-        size = left if size is None or size < 0 else min(size, left)
-        if size > LARGEST_DIRECTORY:
-            raise ValueError(f"a directory of {size} bytes, at most {LARGEST_DIRECTORY} are read")
-        if not self._start <= self._at <= self._at + size <= self._start + len(self._kept):
-            self._start = self._at
-            self._kept = next(iter(self._file.read([(self._at, self._at + max(size, TAIL))])))
-        begin = self._at - self._start
-        self._at += size
-        return self._kept[begin : begin + size]
-
-
-def _members(file: Bytes) -> dict[str, Member]:
+def _directory(file: Bytes) -> tuple[list[zipfile.ZipInfo], int]:
+    """The members by their place, and where the last one ends."""
     try:
-        with zipfile.ZipFile(Stream(file)) as archive:
-            entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
-            directory = archive.start_dir
+        with zipfile.ZipFile(BytesStream(file, LARGEST_DIRECTORY)) as archive:
+            return sorted(archive.infolist(), key=lambda entry: entry.header_offset), archive.start_dir
     except MhcDiagError:
         raise
     except Exception as e:  # whatever a damaged or hostile directory makes zipfile raise
@@ -151,14 +125,17 @@ def _members(file: Bytes) -> dict[str, Member]:
             f"{file.name} is truncated: it begins as a zip archive, but its end cannot be read",
             hint="download or copy it again, and compare the sizes",
         ) from e
+
+
+def _members(entries: list[zipfile.ZipInfo], directory: int) -> dict[str, Member] | None:
+    """The members by name; None if they are not all stored as they are, each in a place of its own."""
     members: dict[str, Member] = {}
     ends = [*(entry.header_offset for entry in entries[1:]), directory]
     for entry, end in zip(entries, ends, strict=False):
         stored = entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1
-        if not stored or entry.file_size != entry.compress_size or entry.filename in members:
-            raise _distrust(file, "compressed or encrypted members, or two of one name")
-        if entry.header_offset < 0 or entry.header_offset + HEADER + entry.file_size > end:
-            raise _distrust(file, "overlapping members")
+        fits = 0 <= entry.header_offset <= entry.header_offset + HEADER + entry.file_size <= end
+        if not stored or not fits or entry.file_size != entry.compress_size or entry.filename in members:
+            return None
         members[entry.filename] = Member(entry.header_offset, end, entry.file_size)
     return members
 

@@ -15,6 +15,9 @@ from typing import Protocol
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.printable import printable
 
+TAIL = 1 << 16
+"""Bytes that a parser gets at once: most look at the end of a file, piece by piece."""
+
 
 class Bytes(Protocol):
     """A file of known size that can be read in ranges."""
@@ -140,6 +143,7 @@ class BytesStream(io.RawIOBase):
 
     def __init__(self, file: Bytes, most: int = 32 << 20) -> None:
         self._file, self._most, self._at = file, most, 0
+        self._kept, self._kept_from = b"", 0
 
     def readable(self) -> bool:
         """It is."""
@@ -171,7 +175,13 @@ class BytesStream(io.RawIOBase):
         length = left if size is None or size < 0 else min(size, left)
         if length > self._most:
             raise ValueError(f"{length} bytes at once, expected at most {self._most}")
-        content = next(self._file.read([(self._at, self._at + length)])) if length else b""
+        start = self._at
+        if not self._kept_from <= start <= start + length <= self._kept_from + len(self._kept):
+            self._kept_from = max(0, min(start, self._file.size - TAIL))
+            self._kept = next(
+                self._file.read([(self._kept_from, max(start + length, self._kept_from + TAIL))])
+            )
+        content = self._kept[start - self._kept_from : start - self._kept_from + length]
         self._at += len(content)
         return content
 

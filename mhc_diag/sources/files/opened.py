@@ -15,7 +15,9 @@ from mhc_diag.sources.files.remote import at_once
 from mhc_diag.sources.files.safetensors_file import SafetensorsFile
 from mhc_diag.sources.files.sharded import Each, Index, Open, Sharded, read_index
 from mhc_diag.sources.files.sniff import sniff
-from mhc_diag.sources.files.torch_file import TorchFile, load
+from mhc_diag.sources.files.torch_legacy import TorchLegacy
+from mhc_diag.sources.files.torch_loaded import TorchLoaded, load
+from mhc_diag.sources.files.torch_zip import TorchZip
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +68,7 @@ def load_module(path: Path) -> torch.nn.Module | None:
         return None
     import torch
 
-    top = load(path, legacy=kind == "torch-legacy", unsafe_pickle=True)
+    top = load(path)
     return top if isinstance(top, torch.nn.Module) else None
 
 
@@ -111,6 +113,6 @@ def _file(file: Bytes, key: str | None, unsafe_pickle: bool) -> Stored:
                 hint="leave out --key",
             )
         return SafetensorsFile(file)
-    if not isinstance(file, LocalBytes):
-        raise MhcDiagError(f"{file.name} is a torch file elsewhere", hint="download it and scan it here")
-    return TorchFile(file.path, legacy=kind == "torch-legacy", unsafe_pickle=unsafe_pickle)
+    if unsafe_pickle and isinstance(file, LocalBytes):
+        return TorchLoaded(file.path, key=key)
+    return (TorchLegacy if kind == "torch-legacy" else TorchZip)(file, key=key)

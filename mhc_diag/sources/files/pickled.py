@@ -88,5 +88,5 @@ def _refusal(name: str, hostile: list[str]) -> MhcDiagError:
     named = ", ".join(dict.fromkeys(hostile))
     return MhcDiagError(
         f"{name} names {printable(named)}, which no checkpoint needs and which would run when it is loaded",
-        hint="do not load this file with torch either, unless you know who made it and why",
+        hint="do not load this file with torch either; if you trust whoever made it, --unsafe-pickle runs it",
     )

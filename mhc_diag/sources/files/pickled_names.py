@@ -9,8 +9,8 @@ import numpy as np
 
 from mhc_diag.sources.files.pickled_hostile import is_hostile
 from mhc_diag.sources.files.pickled_objects import Damaged, Foreign, ForeignClass, Known
+from mhc_diag.sources.files.torch_dtypes import torch_name
 from mhc_diag.sources.files.torch_rebuild import KNOWN as TORCH
-from mhc_diag.sources.files.torch_rebuild import torch_name
 
 
 class Names:
@@ -52,7 +52,8 @@ class Names:
         """How a pickle writes a member of an enumeration, or a method of an object."""
         public = type(attribute) is str and attribute.isidentifier() and not attribute.startswith("_")
         if not public or not isinstance(owner, (Foreign, ForeignClass)) or owner.name in QUIET:
-            self.hostile.append("builtins.getattr")
+            named = f"{getattr(owner, 'name', '')}.{attribute}" if type(attribute) is str else ""
+            self.hostile.append(f"builtins.getattr {named}"[:200].strip())
             return ForeignClass("builtins.getattr")
         full = f"{owner.name}.{attribute}"
         if len(full) > 1000:

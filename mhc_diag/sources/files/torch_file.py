@@ -12,7 +12,6 @@ from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.files import Entry
 from mhc_diag.sources.files.bytes import Bytes
 from mhc_diag.sources.files.pickled import Unpickled
-from mhc_diag.sources.files.pickled_objects import Damaged
 from mhc_diag.sources.files.torch_objects import configuration, is_module, unfold
 from mhc_diag.sources.files.torch_rebuild import Storage, StoredTensor
 from mhc_diag.sources.files.torch_tables import Found, Tables
@@ -147,6 +146,5 @@ def _metadata(found: Found) -> Mapping[str, Any]:
 def _others(found: Found) -> tuple[str, ...]:
     if not found.others:
         return ()
-    return (
-        f"read {found.path or 'the top level'} and not {', '.join(map(printable, found.others))}; --key chooses",
-    )
+    others = ", ".join(map(printable, found.others))
+    return (f"read {printable(found.path)} and not {others}; --key chooses",)

@@ -12,8 +12,9 @@ from mhc_diag.sources.files.bytes import Bytes
 from mhc_diag.sources.files.pickled import LARGEST_PICKLE, Unpickled, unpickle
 from mhc_diag.sources.files.pickled_machine import CutShort
 from mhc_diag.sources.files.pickled_objects import Damaged
+from mhc_diag.sources.files.torch_dtypes import BYTES
 from mhc_diag.sources.files.torch_file import TorchFile, damaged
-from mhc_diag.sources.files.torch_rebuild import BYTES, Storage, stored_storage, text
+from mhc_diag.sources.files.torch_rebuild import Storage, stored_storage, text
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 FIRST_READ = 1 << 20

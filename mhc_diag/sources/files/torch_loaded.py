@@ -42,7 +42,9 @@ class TorchLoaded:
         beside = {str(k): v for table in reversed(found.around) for k, v in table.items()}
         config = beside.get("config")
         self.config: Mapping[str, Any] | None = config if isinstance(config, Mapping) else None
-        self.metadata = {k: v for k, v in beside.items() if isinstance(v, (str, int, float))}
+        self.metadata: Mapping[str, Any] = {
+            k: v for k, v in beside.items() if isinstance(v, (str, int, float))
+        }
 
     def arrays(self, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
         """The numbers of each tensor, as float32 or float64."""

@@ -6,7 +6,7 @@ names come first, then any other; where several could be meant, the user has to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,7 +90,7 @@ class Tables:
         usual = [table for table in found if _is_usual(table.path)]
         if len(usual or found) > 1:
             raise MhcDiagError(
-                f"{self._name} has several tables of tensors, {_listed(found)}, and which to read is not clear",
+                f"{self._name} has several tables of tensors, {_listed(found)}; which to read is not clear",
                 hint=f"say which with --key, such as --key {printable((usual or found)[0].path)}",
             )
         chosen = (usual or found)[0]
@@ -138,7 +138,8 @@ class Tables:
             return []
         wider = (inside, *around) if isinstance(inside, Mapping) else around
         own = self._own(inside) if isinstance(inside, Mapping) else {}
-        usual, others = [], []
+        usual: list[Found] = []
+        others: list[Found] = []
         large = any(getattr(tensor, "shape", ()) for tensor in own.values())
         for name, child in _children(inside):
             if name in NESTS or not (large or _is_no_model(name)):
@@ -161,8 +162,9 @@ class Tables:
 
 
 def _children(inside: Any) -> Iterator[tuple[str, Any]]:
-    pairs = inside.items() if isinstance(inside, Mapping) else ()
-    pairs = enumerate(inside) if isinstance(inside, (list, tuple)) else pairs
+    pairs: Iterable[tuple[Any, Any]] = inside.items() if isinstance(inside, Mapping) else ()
+    if isinstance(inside, (list, tuple)):
+        pairs = enumerate(inside)
     return ((str(k), v) for k, v in pairs if isinstance(k, (str, int)) and len(str(k)) <= LONGEST_NAME)
 
 

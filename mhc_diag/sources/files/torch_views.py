@@ -13,7 +13,8 @@ import numpy as np
 
 from mhc_diag.sources.files.numbers import widened
 from mhc_diag.sources.files.pickled_objects import Damaged
-from mhc_diag.sources.files.torch_rebuild import BYTES, StoredTensor
+from mhc_diag.sources.files.torch_dtypes import BYTES
+from mhc_diag.sources.files.torch_rebuild import StoredTensor
 
 if TYPE_CHECKING:
     import torch

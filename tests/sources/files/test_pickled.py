@@ -20,7 +20,7 @@ from mhc_diag.sources.files import pickled, pickled_operations
 from mhc_diag.sources.files.pickled import unpickle
 from mhc_diag.sources.files.pickled_machine import CutShort
 from mhc_diag.sources.files.pickled_objects import Damaged, Foreign, ForeignClass, OddKey
-from mhc_diag.sources.files.torch_rebuild import Dtype
+from mhc_diag.sources.files.torch_dtypes import Dtype
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
@@ -217,7 +217,7 @@ def test_harmful_pickles_are_damage(what: str) -> None:
 
 
 def test_nested_keys_are_not_hashed() -> None:
-    """Tuples nested three hundred thousand deep overflow the stack; ones that share their parts take 2^100 steps."""
+    """Tuples nested deep overflow the stack; ones that share their parts take 2^100 steps."""
     deep = b"\x80\x02})" + b"\x85" * 300_000 + b"Ns."
     shared = b"\x80\x02})" + b"2\x86" * 100 + b"Ns."
     for data in (deep, shared):
