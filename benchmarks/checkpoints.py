@@ -43,11 +43,11 @@ for shard in sorted(pathlib.Path(sys.argv[1]).glob("*.safetensors")):
             if ".hc_" in name:
                 file.get_tensor(name)
 """
-IN_PROCESS = """
-import json, re, resource, sys, time
+IN_PROCESS = r"""
+import json, re, sys, time
 import numpy, torch
 from mhc_diag.sources.files.tensors import open_tensors
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak(): return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) / 1024
 before, start = peak(), time.perf_counter()
 if sys.argv[2] == "ours":
     file = open_tensors(sys.argv[1])
@@ -103,7 +103,7 @@ def write_shard(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]], hole: i
         }  # fmt: skip
         offset += array.nbytes
     rows = hole // 2048
-    header["mlp.weight"] = {
+    header[f"{path.stem}.weight"] = {
         "dtype": "BF16", "shape": [rows, 1024], "data_offsets": [offset, offset + rows * 2048]
     }  # fmt: skip
     text = json.dumps(header).encode()
@@ -127,7 +127,7 @@ def sharded(folder: Path, size: Size, channels: int) -> int:
         part = dict(tensors[k * each :] if k == size.shards - 1 else tensors[k * each : (k + 1) * each])
         hole = size.total // size.shards - sum(a.nbytes for a in part.values())
         needed += write_shard(folder / name, part, max(hole, 4096)) + sum(a.nbytes for a in part.values())
-        where |= dict.fromkeys(part, name)
+        where |= dict.fromkeys([*part, f"{name.removesuffix('.safetensors')}.weight"], name)
     index = json.dumps({"metadata": {}, "weight_map": where})
     (folder / "model.safetensors.index.json").write_text(index)
     return needed + len(index)

@@ -11,6 +11,7 @@ from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import MixingStack, Skipped
 from mhc_diag.sources.checkpoint.options import Options
 from mhc_diag.sources.files.bytes import LocalBytes
+from mhc_diag.sources.files.folders import INDEX
 from mhc_diag.sources.files.sniff import sniff
 from mhc_diag.sources.printable import printable
 
@@ -122,7 +123,7 @@ def _live(request: Request) -> MixingStack | str | None:
             return reason
         module, notes, skipped = pretrained.load(path)
         return _measure(module, None, request, notes, skipped)
-    if not path.is_file():
+    if not path.is_file() or path.name.endswith(INDEX):
         return None
     if sniff(LocalBytes(path)) == "program":
         return _program(path, request) if request.allow_code else "--allow-code, which runs it, is not given"
