@@ -168,14 +168,16 @@ def test_a_live_model_takes_its_tensors_from_anywhere(served: Any) -> None:
         assert [found[name].dtype for name in TENSORS] == [tensor.dtype for tensor in TENSORS.values()]
 
 
-def test_a_folder_over_http(served: Any, expected: MixingStack) -> None:
-    written(hub_folder, served.folder)
-    same(scan_checkpoint(served.url), expected)
+@pytest.mark.parametrize("form", FORMS[:-1], ids=lambda form: form.__name__)
+def test_one_model_in_every_form_over_http(
+    form: Callable[[Path], Path], served: Any, expected: MixingStack
+) -> None:
+    """But for shards without an index, which no web server lists."""
+    target = written(form, served.folder)
+    same(scan_checkpoint(served.url + ("" if target == served.folder else target.name)), expected)
 
 
-@pytest.mark.parametrize(
-    "form", [one_file, safe_shards, hub_folder, no_index], ids=lambda form: form.__name__
-)
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 def test_in_a_file_system_of_fsspec(
     form: Callable[[Path], Path], expected: MixingStack, tmp_path: Path
 ) -> None:
