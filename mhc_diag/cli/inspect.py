@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +27,7 @@ def inspect(
     ] = Shown.table,
 ) -> None:
     """Show what is in a file: tensors, layouts of mixing parameters, sites, and what to type next."""
+    from mhc_diag.progress import traffic
     from mhc_diag.sources import factory, inventory
 
     if not os.path.exists(target) and factory.is_spec(target):
@@ -35,7 +35,8 @@ def inspect(
             f"{target} is the code of a live model, and inspect looks into files",
             hint=f"measure it with: mhc-diag scan {target}",
         )
-    found = inventory.take(Path(target))
+    with traffic("fetching") as arrived:
+        found = inventory.take(target, arrived=arrived)
     if format is Shown.json:
         from mhc_diag.render import json
 

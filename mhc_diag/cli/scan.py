@@ -137,7 +137,7 @@ def scan(
         )
     policy, out = Policy(max_gain=max_gain), outputs(format, report, plot, triangle)
     from mhc_diag.analyse import analyse
-    from mhc_diag.progress import progress
+    from mhc_diag.progress import progress, traffic
     from mhc_diag.selection import chosen
     from mhc_diag.sources import counterfactual
     from mhc_diag.sources import target as targets
@@ -163,8 +163,11 @@ def scan(
         ),
     )
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # the user's code may print
-            stacks = targets.scan(request)
+        with (
+            traffic("fetching") as arrived,
+            contextlib.redirect_stdout(sys.stderr),
+        ):  # the user's code may print
+            stacks = targets.scan(request, arrived)
     except NothingToCheck as e:
         raise typer.Exit(_nothing(e, allow_empty)) from e
     found = len(stacks)

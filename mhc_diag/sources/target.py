@@ -12,6 +12,8 @@ from mhc_diag.records import MixingStack, Skipped
 from mhc_diag.sources.checkpoint.options import Options
 from mhc_diag.sources.files.bytes import LocalBytes
 from mhc_diag.sources.files.folders import INDEX
+from mhc_diag.sources.files.located import named
+from mhc_diag.sources.files.remote import Arrived, silent
 from mhc_diag.sources.files.sniff import sniff
 from mhc_diag.sources.printable import printable
 
@@ -64,12 +66,16 @@ class Request:
         return next((flag for flag, value in given.items() if value), "")
 
 
-def scan(request: Request) -> list[MixingStack]:
+def scan(request: Request, arrived: Arrived = silent) -> list[MixingStack]:
     """Measure or read what a target holds.
 
     A factory, an exported program that may be run, and anything with `model` are measured live, and so is a
     model folder that transformers can build in memory. Everything else is read for its mixing parameters:
     one stack, or one for each code that may have written them.
+
+    Args:
+        request: what to scan.
+        arrived: told how many more bytes will travel from elsewhere, and how many more have.
 
     Raises:
         MhcDiagError: the target, the code or the input is at fault.
@@ -82,17 +88,17 @@ def scan(request: Request) -> list[MixingStack]:
         return [_factory(request)]
     if request.model is not None:
         made = factory.make(request.model, seed=request.seed)
-        _load(made.module, request)
+        _load(made.module, request, arrived)
         return [_measure(made.module, made.example, request)]
     live = None if request.static or request.checkpoint.flag else _live(request)
     if isinstance(live, MixingStack):
         return [live]
     if request.input is not None:
         raise MhcDiagError(
-            f"--input is given, but {printable(Path(target))} alone is read without running a model",
+            f"--input is given, but {named(target)} alone is read without running a model",
             hint="give the code too, with --model package.module:factory",
         )
-    return _read(request, live)
+    return _read(request, live, arrived)
 
 
 def _factory(request: Request) -> MixingStack:
@@ -138,12 +144,12 @@ def _live(request: Request) -> MixingStack | str | None:
     return None
 
 
-def _read(request: Request, why_not_live: str | None) -> list[MixingStack]:
+def _read(request: Request, why_not_live: str | None, arrived: Arrived) -> list[MixingStack]:
     """The mixing parameters of a checkpoint."""
     from mhc_diag.sources.checkpoint import scan_variants
 
     try:
-        stacks = scan_variants(request.target, replace(request.checkpoint, seed=request.seed))
+        stacks = scan_variants(request.target, replace(request.checkpoint, seed=request.seed), arrived)
     except NothingToCheck as e:
         if why_not_live is None:
             raise
@@ -168,11 +174,13 @@ def _program(path: Path, request: Request) -> MixingStack:
     return _measure(module, example, request, origin="the program's own example")
 
 
-def _load(module: nn.Module, request: Request) -> None:
+def _load(module: nn.Module, request: Request, arrived: Arrived) -> None:
     from mhc_diag.sources.files import tensors
 
     own, how = module.state_dict(), request.checkpoint
-    stored = tensors.state_dict(request.target, expected=own, key=how.key, unsafe_pickle=how.unsafe_pickle)
+    stored = tensors.state_dict(
+        request.target, expected=own, key=how.key, unsafe_pickle=how.unsafe_pickle, arrived=arrived
+    )
     try:
         module.load_state_dict(stored, strict=True)
     except RuntimeError as e:
@@ -187,7 +195,7 @@ def _load(module: nn.Module, request: Request) -> None:
         found += [f"{len(foreign)} unknown to the model, first {foreign[0]}"] if foreign else []
         what = "; ".join([*found, *shapes[:1]]) or str(e)
         raise MhcDiagError(
-            f"{printable(Path(request.target))} does not fit {request.model}: {printable(what)}",
+            f"{named(request.target)} does not fit {request.model}: {printable(what)}",
             hint="give the factory of the model that the file was saved from",
         ) from e
 
@@ -218,13 +226,12 @@ def _measure(
         )
         arguments = ((drawn,), {})
         settings |= {"input": "random tokens", "seed": request.seed, "vocabulary": vocabulary}
-    name = Path(request.target).name if os.path.exists(request.target) else request.target
     with capture(module) as seen:
         stack = probe(
             module,
             arguments,
-            name=printable(name),
-            target=printable(request.target),
+            name=printable(Path(named(request.target)).name),
+            target=named(request.target),
             streams=request.streams,
             layout=request.layout,
             explain=request.explain,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mhc_diag import progress as under_test
-from mhc_diag.progress import progress
+from mhc_diag.progress import progress, traffic
 
 HC = Path(__file__).parents[2] / "sample_models/hc.pt"
 
@@ -90,6 +90,32 @@ def test_the_bar_names_the_work_and_is_taken_away(
     assert "measuring" in stream.getvalue()
     assert stream.getvalue().rstrip().endswith("\x1b[2K")  # the line is erased
     assert capsys.readouterr().out == ""
+
+
+def test_bytes_that_travel_are_shown_once_it_takes_long(
+    monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = terminal(monkeypatch)
+    with traffic("fetching") as arrived:
+        arrived(7_000_000, 0)
+        assert stream.getvalue() == ""
+        clock.now += 1.5
+        arrived(0, 3_000_000)
+        arrived(1_000_000, 5_000_000)
+    assert "fetching" in stream.getvalue() and "8.0/8.0 MB" in stream.getvalue()
+    assert stream.getvalue().rstrip().endswith("\x1b[2K")
+    assert capsys.readouterr().out == ""
+
+
+def test_bytes_that_travel_are_not_shown_where_nobody_looks(
+    monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace
+) -> None:
+    for stream in (io.StringIO(), None):
+        monkeypatch.setattr("sys.stderr", stream)
+        with traffic("fetching") as arrived:
+            clock.now += 60
+            arrived(10, 10)
+        assert stream is None or stream.getvalue() == ""
 
 
 @pytest.mark.parametrize("command", [("scan", HC), ("simulate", "--depth", "40", "--seeds", "3")])

@@ -20,6 +20,7 @@ from mhc_diag.sources.checkpoint.gathered import Gathered, gather
 from mhc_diag.sources.checkpoint.options import Options
 from mhc_diag.sources.checkpoint.recognised import Recognised, recognise
 from mhc_diag.sources.families import Dynamic, Settings
+from mhc_diag.sources.files.remote import Arrived, silent
 from mhc_diag.sources.files.tensors import TensorFile, open_tensors
 from mhc_diag.sources.printable import printable
 from mhc_diag.sources.readings import Reading, activations
@@ -72,14 +73,19 @@ def scan_checkpoint(
     return stacks[0]
 
 
-def scan_variants(path: str | Path, options: Options) -> list[MixingStack]:
+def scan_variants(path: str | Path, options: Options, arrived: Arrived = silent) -> list[MixingStack]:
     """One stack for each code that may have written a checkpoint, mostly one.
+
+    Args:
+        path: a file of tensors, an index of shards or a folder; a path or an address.
+        options: how to read it.
+        arrived: told how many more bytes will travel from elsewhere, and how many more have.
 
     Raises:
         MhcDiagError: the file cannot be read, or an option does not fit it.
         NothingToCheck: no layout recognises any of its tensors.
     """
-    file = open_tensors(path, key=options.key, unsafe_pickle=options.unsafe_pickle)
+    file = open_tensors(path, key=options.key, unsafe_pickle=options.unsafe_pickle, arrived=arrived)
     found = recognise(file, options)
     reading = _reading(options, found)
     seen = Seen()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.files.bytes import Bytes, Folder, LocalBytes, LocalFolder
-from mhc_diag.sources.files.remote import Arrived, Patience, RemoteBytes, silent
+from mhc_diag.sources.files.remote import Arrived, Patience, RemoteBytes, shown, silent
 from mhc_diag.sources.printable import printable
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://.*", re.DOTALL)
@@ -39,6 +39,16 @@ def is_address(target: str | Path) -> bool:
         (True, False, False)
     """
     return isinstance(target, str) and ADDRESS.fullmatch(target) is not None
+
+
+def named(target: str | Path) -> str:
+    """What to call a target: printable, and without what an address may carry in secret.
+
+    Example:
+        >>> named("https://me:pw@host/x.pt?sig=1"), named("a/x.pt")
+        ('https://host/x.pt', 'a/x.pt')
+    """
+    return shown(str(target)) if is_address(target) else printable(Path(target))
 
 
 def locate(
@@ -98,7 +108,7 @@ def _path(address: str) -> Path:
 
 
 def _web(url: str, arrived: Arrived, patience: Patience | None, timeout: float | None) -> Located:
-    from mhc_diag.sources.files.web import TIMEOUT, WebFile, shown, web_folder
+    from mhc_diag.sources.files.web import TIMEOUT, WebFile, web_folder
 
     seconds = TIMEOUT if timeout is None else timeout
     folder, target = web_folder(url, arrived, patience, seconds), shown(url)
@@ -110,7 +120,6 @@ def _web(url: str, arrived: Arrived, patience: Patience | None, timeout: float |
 
 def _stored(url: str, arrived: Arrived, patience: Patience | None) -> Located:
     from mhc_diag.sources.files.object_store import StoredObject, find, stored_folder
-    from mhc_diag.sources.files.web import shown
 
     system, path, is_folder = find(url)
     target = shown(url).rstrip("/")

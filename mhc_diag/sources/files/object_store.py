@@ -13,10 +13,11 @@ from mhc_diag.sources.files.remote import (
     Patience,
     RemoteFolder,
     Transient,
+    shown,
     silent,
     without_secrets,
 )
-from mhc_diag.sources.files.web import BUSY, shown
+from mhc_diag.sources.files.web import BUSY
 from mhc_diag.sources.printable import printable
 
 PIECE = 8 << 20

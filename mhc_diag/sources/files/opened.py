@@ -15,9 +15,6 @@ from mhc_diag.sources.files.remote import at_once
 from mhc_diag.sources.files.safetensors_file import SafetensorsFile
 from mhc_diag.sources.files.sharded import Each, Index, Open, Sharded, read_index
 from mhc_diag.sources.files.sniff import sniff
-from mhc_diag.sources.files.torch_legacy import TorchLegacy
-from mhc_diag.sources.files.torch_loaded import TorchLoaded, load
-from mhc_diag.sources.files.torch_zip import TorchZip
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +65,8 @@ def load_module(path: Path) -> torch.nn.Module | None:
         return None
     import torch
 
+    from mhc_diag.sources.files.torch_loaded import load
+
     top = load(path)
     return top if isinstance(top, torch.nn.Module) else None
 
@@ -113,6 +112,19 @@ def _file(file: Bytes, key: str | None, unsafe_pickle: bool) -> Stored:
                 hint="leave out --key",
             )
         return SafetensorsFile(file)
+    return _torch(file, kind == "torch-legacy", key, unsafe_pickle)
+
+
+def _torch(file: Bytes, is_legacy: bool, key: str | None, unsafe_pickle: bool) -> Stored:
+    """The readers of pickles come in only where there is one: they take longer to import than most scans."""
     if unsafe_pickle and isinstance(file, LocalBytes):
+        from mhc_diag.sources.files.torch_loaded import TorchLoaded
+
         return TorchLoaded(file.path, key=key)
-    return (TorchLegacy if kind == "torch-legacy" else TorchZip)(file, key=key)
+    if is_legacy:
+        from mhc_diag.sources.files.torch_legacy import TorchLegacy
+
+        return TorchLegacy(file, key=key)
+    from mhc_diag.sources.files.torch_zip import TorchZip
+
+    return TorchZip(file, key=key)

@@ -223,6 +223,20 @@ def at_once(work: Callable[[str], Any], names: Sequence[str]) -> list[Any]:
         pool.shutdown(cancel_futures=True)
 
 
+def shown(url: str) -> str:
+    """An address as messages may show it: without login, query and fragment.
+
+    Example:
+        >>> shown("https://me:secret@host:81/x.pt?token=1#top"), shown("hf://name@main/x.pt")
+        ('https://host:81/x.pt', 'hf://name@main/x.pt')
+    """
+    scheme, _, rest = url.partition("://")
+    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    if scheme != "hf":  # where it is the revision
+        host = host.rpartition("@")[2]
+    return printable(f"{scheme}://{host}{slash}{path}")
+
+
 def without_secrets(text: object) -> str:
     """A message of another library without what addresses can carry: passwords, signatures.
 

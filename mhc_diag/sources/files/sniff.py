@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Literal
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.sources.files.archive import Archive
 from mhc_diag.sources.files.bytes import Bytes
 
 Kind = Literal["torch-zip", "torch-legacy", "safetensors", "program"]
@@ -90,8 +89,9 @@ def is_markup(start: bytes) -> bool:
 
 def _archive(file: Bytes) -> Kind:
     """What a zip is; refuses one that is none of torch's."""
-    name = file.name
-    archive = Archive(file)
+    from mhc_diag.sources.files.archive import Archive
+
+    name, archive = file.name, Archive(file)
     inside = {member.partition("/")[2] for member in archive.names}
     if "constants.pkl" in inside:
         raise MhcDiagError(

@@ -26,6 +26,7 @@ from mhc_diag.sources.files.remote import (
     Patience,
     RemoteFolder,
     Transient,
+    shown,
     silent,
     without_secrets,
 )
@@ -234,20 +235,6 @@ def web_folder(
     name = shown(urllib.parse.urlunsplit(parts._replace(path=folder)))
     found = RemoteFolder(name, place, names, arrived, patience)
     return found
-
-
-def shown(url: str) -> str:
-    """An address as messages may show it: without login, query and fragment.
-
-    Example:
-        >>> shown("https://me:secret@host:81/x.pt?token=1#top"), shown("hf://name@main/x.pt")
-        ('https://host:81/x.pt', 'hf://name@main/x.pt')
-    """
-    scheme, _, rest = url.partition("://")
-    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
-    if scheme != "hf":  # where it is the revision
-        host = host.rpartition("@")[2]
-    return printable(f"{scheme}://{host}{slash}{path}")
 
 
 def _split_login(url: str) -> tuple[str, str]:

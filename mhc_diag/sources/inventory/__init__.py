@@ -18,6 +18,7 @@ from pathlib import Path
 from mhc_diag.records import Skipped
 from mhc_diag.sources.checkpoint.options import Options
 from mhc_diag.sources.files.numbers import bits
+from mhc_diag.sources.files.remote import Arrived, silent
 from mhc_diag.sources.files.tensors import TensorFile, open_tensors
 from mhc_diag.sources.inventory import told
 from mhc_diag.sources.inventory.layouts import Layouts, layouts
@@ -28,12 +29,13 @@ from mhc_diag.sources.printable import printable
 SHOWN_COMMANDS = 3
 
 
-def take(path: Path, options: Options | None = None) -> Inventory:
+def take(path: str | Path, options: Options | None = None, arrived: Arrived = silent) -> Inventory:
     """The inventory of a file of tensors.
 
     Args:
-        path: what to look into.
+        path: what to look into, a path or an address.
         options: which table of a training checkpoint; nothing else counts.
+        arrived: told how many more bytes will travel from elsewhere, and how many more have.
 
     Raises:
         MhcDiagError: it cannot be read.
@@ -46,13 +48,14 @@ def take(path: Path, options: Options | None = None) -> Inventory:
         >>> inventory.parameters, inventory.prefixes, inventory.layouts[0].sites
         (48, ('module.',), 3)
     """
-    file = open_tensors(path)
-    found = layouts(file, options or Options())
+    options = options or Options()
+    file = open_tensors(path, key=options.key, arrived=arrived)
+    found = layouts(file, options)
     dtypes = _dtypes(file)
     every = patterns(file)
     squares = () if found.sites else tuple(candidates(file, every))
     return Inventory(
-        target=printable(path),
+        target=file.target,
         format=printable(file.format),
         files=tuple(map(printable, file.files)),
         tensors=len(file.names),
@@ -93,7 +96,7 @@ def _size(dtypes: tuple[Dtype, ...]) -> int | None:
     return sum(w * d.parameters for w, d in zip(known, dtypes, strict=True)) // 8
 
 
-def _commands(path: Path, found: Layouts, squares: tuple[Pattern, ...]) -> Iterator[str]:
+def _commands(path: str | Path, found: Layouts, squares: tuple[Pattern, ...]) -> Iterator[str]:
     """What to type next, the likeliest first."""
     scan = f"mhc-diag scan {shlex.quote(printable(path))}"
     if found.sites:

@@ -13,9 +13,12 @@ import pytest
 import safetensors.torch
 import torch
 
+from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import MixingStack
+from mhc_diag.sources import inventory
 from mhc_diag.sources.checkpoint import scan_checkpoint
 from mhc_diag.sources.files.tensors import state_dict
+from mhc_diag.sources.target import Request, scan
 
 LAYERS, N, C = 3, 4, 16
 DRAW = torch.Generator().manual_seed(5)
@@ -141,14 +144,40 @@ def test_over_http_only_what_is_needed_travels(
     assert len(served.asked) <= 3 * files + 3
 
 
-def test_a_folder_over_http(served: Any, expected: MixingStack) -> None:
+def test_a_login_and_a_signature_are_used_and_never_shown(served: Any, expected: MixingStack) -> None:
+    written(one_file, served.folder)
+    address = served.url.replace("//", "//me:password@") + "model.safetensors?sig=secret"
+    (stack,) = scan(Request(address))
+    same(stack, expected)
+    assert stack.provenance.target == served.url + "model.safetensors"
+    assert "password" not in repr(stack) and "secret" not in repr(stack)
+    assert {login for _, _, login in served.asked} == {"Basic bWU6cGFzc3dvcmQ="}
+    served.deny["gone.pt"] = 404
+    for request in (Request(address, input=Path("x.pt")), Request(address.replace("model.safe", "gone.pt?"))):
+        with pytest.raises(MhcDiagError) as error:
+            scan(request)
+        assert "password" not in error.value.message and "secret" not in error.value.message
+    assert inventory.take(address).target == served.url + "model.safetensors"
+
+
+def test_a_live_model_takes_its_tensors_from_anywhere(served: Any) -> None:
     written(hub_folder, served.folder)
-    same(scan_checkpoint(served.url), expected)
+    for address in ("model.safetensors.index.json", ""):
+        found = state_dict(served.url + address)
+        assert all(torch.equal(found[name], tensor) for name, tensor in TENSORS.items())
+        assert [found[name].dtype for name in TENSORS] == [tensor.dtype for tensor in TENSORS.values()]
 
 
-@pytest.mark.parametrize(
-    "form", [one_file, safe_shards, hub_folder, no_index], ids=lambda form: form.__name__
-)
+@pytest.mark.parametrize("form", FORMS[:-1], ids=lambda form: form.__name__)
+def test_one_model_in_every_form_over_http(
+    form: Callable[[Path], Path], served: Any, expected: MixingStack
+) -> None:
+    """But for shards without an index, which no web server lists."""
+    target = written(form, served.folder)
+    same(scan_checkpoint(served.url + ("" if target == served.folder else target.name)), expected)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 def test_in_a_file_system_of_fsspec(
     form: Callable[[Path], Path], expected: MixingStack, tmp_path: Path
 ) -> None:
