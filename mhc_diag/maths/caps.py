@@ -103,13 +103,20 @@ def sinkhorn_caps(
 ) -> Caps:
     """The bounds of what Sinkhorn's iteration makes of logits in a box; arguments as in its `project`.
 
-    Formula: sums along the axis normalised last are at most 1. Let D be the largest of
-    z_ij + z_kl - z_il - z_kj over all indices and the whole box. One pair of normalisations contracts
-    Hilbert's distance between successive scalings by k^2, k = tanh(D / 4), and the first is at most D
-    (Birkhoff 1957; Franklin and Lorenz 1989), so the largest sum along the other axis is at most
-    exp(D k^(2 (iterations - 1))), and never more than n. An eps in the denominators moves each scaling by at
-    most ln(1 + eps exp(D)), which adds 2 ln(1 + eps exp(D)) / (1 - k^2) to the exponent. Where eps is added
-    to a softmax, the positive parts of z_ij - z_il and z_kl - z_kj take their place in D.
+    Formula: sums along the axis normalised last are at most 1. Say that these are columns, R is the largest
+    z_ij - z_il and D the largest z_ij + z_kl - z_il - z_kj, over all indices and the whole box, and
+    k = tanh(D / 4). Let a and b be the spreads of the row and of the column sums that are found, ln of their
+    ratios. Normalising one side spreads the sums of the other by at most k times as much (Birkhoff 1957;
+    Franklin and Lorenz 1989), so from one pair of normalisations to the next
+
+        a = min(D, k R),  b = R;    b <- k a,  a <- k b
+
+    The mean of the row sums is at most 1, so the largest is at most exp(a), and never more than n.
+
+    An eps in the denominators leaves a share d = eps / (s + eps) of every spread, b <- d b + k a and
+    a <- d a + k b, and adds ln(1 + eps) to the first a. No sum is below s = exp(-D - 2 e) with
+    e = ln(1 + eps / s). An eps that is the least that a sum can be does nothing while exp(-D) > eps. Where
+    eps is added to a softmax, the positive parts of z_ij - z_il and z_kl - z_kj take their place in D and R.
 
     Args:
         logits: (L, n, n), the middle of the box.
@@ -125,28 +132,39 @@ def sinkhorn_caps(
         >>> sinkhorn_caps(np.zeros((1, 4, 4)), 0.0).columns.tolist()
         [1.0]
         >>> round(float(sinkhorn_caps(np.zeros((1, 4, 4)), 0.5, iterations=2).columns[0]), 4)
-        1.5328
+        1.1037
     """
     z = np.asarray(logits, np.float64) / temperature
     r = np.broadcast_to(np.asarray(reach, np.float64), z.shape) / temperature
     n = z.shape[-1]
-    distance = _diameter(z + r, z - r, by_parts=start == "softmax" and eps > 0)
+    if last == "rows":
+        z, r = np.swapaxes(z, -1, -2), np.swapaxes(r, -1, -2)
+    distance, spread = _diameter(z + r, z - r, by_parts=start == "softmax" and eps > 0)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        contraction = np.tanh(distance / 4) ** 2
-        exponent = distance * contraction ** (iterations - 1)
-        if eps and eps_as == "term":
-            exponent = exponent + 2 * np.log1p(eps * np.exp(distance)) / (1 - contraction)
-        elif eps:
-            exponent = np.where(np.exp(-distance) > eps, exponent, np.inf)
-        other = np.fmin(np.exp(exponent), n)
+        k = np.tanh(distance / 4)
+        left = _share_left(distance, eps, eps_as)
+        rows = np.fmin(distance, k * spread) + (math.log1p(eps) if eps_as == "term" else 0.0)
+        columns = spread
+        for _ in range(iterations - 1):
+            columns = left * columns + k * rows
+            rows = left * rows + k * columns
+        other = np.fmin(np.exp(np.where(left < 1, rows, np.inf)), n)  # n too where they are not numbers
     exact = np.ones(len(z))
     return Caps(exact, other) if last == "rows" else Caps(other, exact)
 
 
-def _diameter(high: Any, low: Any, *, by_parts: bool) -> np.ndarray[Any, Any]:
-    """The largest of z_ij - z_il + z_kl - z_kj for low <= z <= high (L,)."""
+def _share_left(distance: np.ndarray[Any, Any], eps: float, eps_as: str) -> np.ndarray[Any, Any]:
+    """What share of a spread an eps leaves (L,): 1 where nothing is known."""
+    if eps_as == "floor":
+        return np.where(np.exp(-distance) > eps, 0.0, 1.0)
+    least = eps * np.exp(distance)  # x = exp(e) solves least x^2 - x + 1 = 0, and the share is 1 - 1 / x
+    return np.where(4 * least < 1, (1 - np.sqrt(np.fmax(1 - 4 * least, 0))) / 2, 1.0)
+
+
+def _diameter(high: Any, low: Any, *, by_parts: bool) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """D (L,), the largest z_ij - z_il + z_kl - z_kj, and R (L,), of its first half, for low <= z <= high."""
     n = high.shape[-1]
-    found = np.zeros(len(high))
+    found, half = np.zeros(len(high)), np.zeros(len(high))
     for j in range(n):
         for k in range(n):
             if j != k:
@@ -154,5 +172,5 @@ def _diameter(high: Any, low: Any, *, by_parts: bool) -> np.ndarray[Any, Any]:
                 other = (high[:, :, k] - low[:, :, j]).max(axis=-1)
                 if by_parts:
                     one, other = np.maximum(one, 0), np.maximum(other, 0)
-                found = np.maximum(found, one + other)
-    return found
+                found, half = np.maximum(found, one + other), np.maximum(half, one)
+    return found, half

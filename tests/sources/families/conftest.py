@@ -1,32 +1,26 @@
-"""What the layouts' tests share; the files themselves must be readable without it."""
-
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
-
-
-def by_path(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
-    spec.loader.exec_module(module)
-    return module
+sys.path += [str(HERE), str(HERE.parent / "probe")]  # hyper_connections_checks, hyper_connections_models
 
 
 @pytest.fixture(scope="session")
-def slow() -> Any:
-    """Published formulas written out, one token at a time: slow.py."""
-    return by_path(HERE / "slow.py")
+def library():
+    """tests/sources/families/hyper_connections_checks.py."""
+    return importlib.import_module("hyper_connections_checks")
 
 
 @pytest.fixture(scope="session")
-def tiny_models() -> Any:
-    """Models of transformers: ../probe/transformers_models.py."""
-    return by_path(HERE.parent / "probe" / "transformers_models.py")
+def slow():
+    """tests/sources/families/written_out.py."""
+    return importlib.import_module("written_out")
+
+
+@pytest.fixture(scope="session")
+def tiny_models():
+    """tests/sources/probe/transformers_models.py."""
+    return importlib.import_module("transformers_models")
