@@ -335,6 +335,16 @@ def test_tied_sites(tmp_path: Path) -> None:
     assert set(observed(tensors, tmp_path)) == HEALTHY
 
 
+def test_what_has_not_moved_is_equal_for_that_reason(tmp_path: Path) -> None:
+    tensors = started()
+    for site in range(6):
+        tensors[name(site, "fn")].zero_()
+    assert set(observed(tensors, tmp_path)) == {"unmoved", "all-zero", "dtypes"}
+    for site in range(6):
+        tensors[name(site, "fn")].fill_(0.02)  # drawn once and copied
+    assert set(observed(tensors, tmp_path)) == {"unmoved", "identical", "dtypes"}
+
+
 def test_several_pairs_are_one_line(tmp_path: Path) -> None:
     tensors = tied(tied(healthy(8), 0, 3), 4, 5)
     item = only(tensors, "identical", tmp_path)

@@ -1,6 +1,7 @@
 """Sites that hold the same numbers to the last bit: tied, or all written from one.
 
-Sites that are as the code initialises them are equal for that reason, and are told of as unmoved.
+Sites that are as the code initialises them, and hold nothing that is drawn at random, are equal for that
+reason, and are told of as unmoved.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def observations(subject: Subject, seen: Seen) -> Iterator[Observation]:
     for number, site in enumerate(subject.sites):
         groups.setdefault(_print(subject, number, site, seen), []).append(number)
     several = [
-        numbers for numbers in groups.values() if len(numbers) > 1 and not _as_started(subject, numbers[0])
+        numbers
+        for numbers in groups.values()
+        if len(numbers) > 1 and not _as_started(subject, numbers[0], seen)
     ]
     if not several:
         return
@@ -56,8 +59,8 @@ def _own_print(site: FoundSite, prints: tuple[bytes, ...]) -> bytes:
     return prints[site.index] if site.index is not None and site.index < len(prints) else b"".join(prints)
 
 
-def _as_started(subject: Subject, number: int) -> bool:
-    """Whether a site's mixing is that of the start, to the precision in which such numbers are stored."""
-    return subject.first is not None and bool(
-        np.allclose(subject.matrices[number], subject.first[number], rtol=0, atol=1e-12)
-    )
+def _as_started(subject: Subject, number: int, seen: Seen) -> bool:
+    """Whether a site's mixing is that of the start, and it reads nothing of the streams."""
+    drawn = any(not seen.glances[name].zero for name in subject.sites[number].reads.values())
+    first = subject.first
+    return first is not None and not drawn and np.array_equal(subject.matrices[number], first[number])
