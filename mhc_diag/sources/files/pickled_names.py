@@ -43,7 +43,7 @@ class Names:
         known = KNOWN.get(full) or torch_name(full)
         if known is not None:
             return known
-        if full in QUIET:
+        if full in QUIET or full.startswith(DISTRIBUTED):
             return ForeignClass(full)
         (self.hostile if is_hostile(full) else self.foreign).append(full)
         return ForeignClass(full)
@@ -144,3 +144,5 @@ QUIET = frozenset(_CLASSES.split()) | {
     f"{module}.{name}" for module in ("pathlib", "pathlib._local") for name in _PATHS.split()
 }
 """Plain things, whose names tell nobody anything; they are kept as they are stored."""
+DISTRIBUTED = ("torch.distributed.tensor.", "torch.distributed._tensor.", "torch.distributed.device_mesh.")
+"""How a distributed tensor says which part of it there is; that is read off."""

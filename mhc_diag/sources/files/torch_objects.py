@@ -5,15 +5,15 @@ A pickle may share its parts so that a walk over them never ends; every walk her
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from mhc_diag.sources.files.pickled_objects import Damaged, Foreign, as_key
 from mhc_diag.sources.files.torch_rebuild import StoredTensor
 
-MOST_TENSORS = 1_000_000
-DEEPEST_MODULE = 64
-LONGEST_NAME = 4096
+PARTS = ("_parameters", "_buffers", "_modules")
+MOST_STEPS = 500_000
+LONGEST_NAME = 1000
 MOST_VALUES = 10_000
 DEEPEST_VALUE = 8
 
@@ -34,7 +34,7 @@ def unfold(node: Any) -> Any:
         return node
     attributes = node.attributes
     if is_module(node):
-        return dict(_state_dict(node, "", 0, [MOST_TENSORS]))
+        return _state_dict(node)
     if node.items and not node.entries:
         return node.items
     return {**_pairs(node), **attributes, **node.entries}
@@ -42,28 +42,33 @@ def unfold(node: Any) -> Any:
 
 def is_module(node: Any) -> bool:
     """Whether an object is a torch.nn.Module."""
-    return isinstance(node, Foreign) and all(
-        isinstance(node.attributes.get(part), Mapping) for part in ("_parameters", "_buffers", "_modules")
-    )
+    if not isinstance(node, Foreign):
+        return False
+    attributes = node.attributes
+    return all(isinstance(attributes.get(part), Mapping) for part in PARTS)
 
 
-def _state_dict(
-    module: Foreign, prefix: str, depth: int, left: list[int]
-) -> Iterator[tuple[str, StoredTensor]]:
+def _state_dict(top: Foreign) -> dict[str, StoredTensor]:
     """The tensors of a module in the order of torch: its own, its buffers', then those of its parts."""
-    inside = module.attributes
-    passing = inside.get("_non_persistent_buffers_set") or ()
-    left[0] -= 1
-    if depth > DEEPEST_MODULE or len(prefix) > LONGEST_NAME or left[0] < 0:
-        raise Damaged("a module within a module, without end")
-    for tensors, skipped in ((inside["_parameters"], ()), (inside["_buffers"], passing)):
-        for name, tensor in tensors.items():
-            left[0] -= 1
-            if isinstance(tensor, StoredTensor) and name not in skipped:
-                yield f"{prefix}{name}", tensor
-    for name, part in inside["_modules"].items():
-        if is_module(part):
-            yield from _state_dict(part, f"{prefix}{name}.", depth + 1, left)
+    tensors: dict[str, StoredTensor] = {}
+    left, todo = MOST_STEPS, [("", top)]
+    while todo:
+        prefix, module = todo.pop()
+        inside = module.attributes
+        parameters, buffers, parts = (inside[part] for part in PARTS)
+        passing = inside.get("_non_persistent_buffers_set")
+        skipped: Collection[Any] = passing if isinstance(passing, (set, list)) else ()
+        left -= 1 + len(parameters) + len(buffers) + len(parts)
+        if len(prefix) > LONGEST_NAME or left < 0:
+            raise Damaged("a module within a module, without end")
+        none: Collection[Any] = ()
+        for own, left_out in ((parameters, none), (buffers, skipped)):
+            for name, tensor in own.items():
+                if isinstance(tensor, StoredTensor) and name not in left_out:
+                    tensors[f"{prefix}{name}"] = tensor
+        inner = [(f"{prefix}{name}.", part) for name, part in parts.items() if is_module(part)]
+        todo += reversed(inner)
+    return tensors
 
 
 def _pairs(node: Foreign) -> dict[Any, Any]:

@@ -138,6 +138,13 @@ def _sparse(layout: Any, data: Any) -> Any:
     return StoredTensor(shape, values.dtype, kind=text(layout).removeprefix("torch."))
 
 
+def _nested(buffer: Any, sizes: Any, *_: Any) -> Any:
+    """Tensors of different shapes behind each other."""
+    if not isinstance(buffer, StoredTensor) or not isinstance(sizes, StoredTensor):
+        raise Damaged("it describes a nested tensor of nothing")
+    return StoredTensor(sizes.shape[:1], buffer.dtype, kind="nested")
+
+
 def _parameter(data: Any = None, *_: Any) -> Any:
     return data if isinstance(data, StoredTensor) else Foreign("torch.nn.parameter.Parameter", (data,))
 
@@ -162,7 +169,7 @@ def _distributed(whole: StoredTensor, state: Any) -> StoredTensor:
     spec = next((part["_spec"] for part in parts if isinstance(part, Mapping) and "_spec" in part), None)
     summand = not isinstance(spec, Foreign) or _is_summand(spec.attributes.get("placements"))
     if not isinstance(local, StoredTensor) or local.shape != whole.shape or summand:
-        return replace(whole, storage=None, kind="one part of a distributed")
+        return replace(whole, storage=None, kind="sharded")
     return local
 
 
@@ -186,6 +193,7 @@ KNOWN = [
     Known("torch.nn.parameter.Parameter", _parameter),
     Known("torch._utils._rebuild_qtensor", lambda *args: _view(*args[:4], kind="quantized")),
     Known("torch._utils._rebuild_sparse_tensor", _sparse),
+    Known("torch._utils._rebuild_nested_tensor", _nested),
     Known("torch._utils._rebuild_sparse_csr_tensor", _sparse),
     Known(
         "torch._utils._rebuild_meta_tensor_no_storage",
