@@ -144,5 +144,6 @@ QUIET = frozenset(_CLASSES.split()) | {
     f"{module}.{name}" for module in ("pathlib", "pathlib._local") for name in _PATHS.split()
 }
 """Plain things, whose names tell nobody anything; they are kept as they are stored."""
-DISTRIBUTED = ("torch.distributed.tensor.", "torch.distributed._tensor.", "torch.distributed.device_mesh.")
+_PARTS = ("tensor", "_tensor", "device_mesh", "_mesh_layout")
+DISTRIBUTED = tuple(f"torch.distributed.{part}." for part in _PARTS)
 """How a distributed tensor says which part of it there is; that is read off."""

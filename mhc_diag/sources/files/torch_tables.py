@@ -182,6 +182,7 @@ def _is_optimizer(inside: Any) -> bool:
 
 
 def _listed(found: list[Found]) -> str:
-    paths = [f"{table.path or 'the top level'} ({len(table.tensors)} tensors)" for table in found]
+    counts = ((table.path or "the top level", len(table.tensors)) for table in found)
+    paths = [f"{path} ({count} tensor{'s' * (count != 1)})" for path, count in counts]
     more = f" and {len(paths) - LISTED} more" if len(paths) > LISTED else ""
     return ", ".join(map(printable, paths[:LISTED])) + more

@@ -141,7 +141,7 @@ def test_a_nest_without_tensors_is_no_candidate_and_two_with_tensors_are_ambiguo
     torch.save({"model": inner, "state_dict": inner}, tmp_path / "y.pt")
     assert open_tensors(tmp_path / "y.pt").names == ("mix",)  # one table by two names
     torch.save({"model": inner, "state_dict": {"mix": torch.eye(3)}}, tmp_path / "z.pt")
-    with pytest.raises(MhcDiagError, match=r"model \(1 tensors\), state_dict \(1 tensors\)") as error:
+    with pytest.raises(MhcDiagError, match=r"model \(1 tensor\), state_dict \(1 tensor\)") as error:
         open_tensors(tmp_path / "z.pt")
     assert "--key" in error.value.hint
     assert open_tensors(tmp_path / "z.pt", key="state_dict").shape("mix") == (3, 3)
