@@ -5,7 +5,7 @@ Where each storage begins follows from the sizes of those before it, so that onl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mhc_diag.sources.files.bytes import Bytes
@@ -105,6 +105,7 @@ class _Run:
         if start > file.size:
             raise Damaged(f"it has {file.size} bytes and needs {start}")
         self._counts = {key: storage.count for key, storage in seen.items()}
+        self._checked: set[str] = set()
 
     def place(self, storage: Storage) -> tuple[int, int]:
         if storage.key not in self._places:
@@ -112,6 +113,18 @@ class _Run:
         return self._places[storage.key]
 
     def read(self, parts: Sequence[tuple[Storage, int, int]]) -> Iterator[Any]:
+        self._check(dict.fromkeys(storage.key for storage, _, _ in parts))
         begins = [self._places[storage.key][0] for storage, _, _ in parts]
         ranges = [(at + start, at + stop) for at, (_, start, stop) in zip(begins, parts, strict=True)]
         return self._file.read(ranges)
+
+    def _check(self, keys: Iterable[str]) -> None:
+        """Compare the counts in front of storages with the sizes that the pickle gives."""
+        new = [key for key in keys if key not in self._checked]
+        before = [(self._places[key][0] - COUNT, self._places[key][0]) for key in new]
+        for key, raw in zip(new, self._file.read(before), strict=True):
+            count = int.from_bytes(raw, "big" if self.swapped else "little", signed=True)
+            if count != self._counts[key]:
+                expected = f"{count} numbers, and {self._counts[key]} were expected"
+                raise damaged(self._file, Damaged(f"its storage {key} has {expected}"))
+        self._checked.update(new)

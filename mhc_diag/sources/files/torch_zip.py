@@ -7,12 +7,10 @@ from typing import Any
 
 from mhc_diag.sources.files.archive import Archive
 from mhc_diag.sources.files.bytes import Bytes
-from mhc_diag.sources.files.pickled import unpickle
+from mhc_diag.sources.files.pickled import LARGEST_PICKLE, unpickle
 from mhc_diag.sources.files.pickled_objects import Damaged
 from mhc_diag.sources.files.torch_file import TorchFile, damaged
 from mhc_diag.sources.files.torch_rebuild import Storage, stored_storage
-
-LARGEST_PICKLE = 100_000_000
 
 
 class TorchZip(TorchFile):
@@ -56,7 +54,8 @@ class _Members:
         ]
         self._folder = tops[0] if tops else ""
         order = f"{self._folder}/byteorder"
-        self.swapped = self._archive.members.get(order) is not None and self._archive.whole(order) == b"big"
+        member = self._archive.members.get(order)
+        self.swapped = member is not None and member.size < 8 and self._archive.whole(order) == b"big"
 
     def pickle(self) -> bytes:
         name = f"{self._folder}/data.pkl"

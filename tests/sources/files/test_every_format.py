@@ -205,3 +205,15 @@ def test_a_url_without_config(served: Any) -> None:
     (served.folder / "config.json").write_text("<!doctype html><html>the front page</html>")
     notes = scan_checkpoint(served.url + "model.safetensors").provenance.notes
     assert any("no configuration tells hc_eps" in note for note in notes)
+
+
+@pytest.mark.parametrize("form", [zipped, legacy, nested, torch_shards], ids=lambda form: form.__name__)
+def test_torch_files_over_http(
+    form: Callable[[Path], Path], served: Any, expected: MixingStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(TENSORS):
+        if name.endswith("ffn.weight"):  # so large that nobody would fetch it on the way
+            monkeypatch.setitem(TENSORS, name, torch.zeros(10**6))
+    target = written(form, served.folder)
+    same(scan_checkpoint(f"{served.url}{target.name}"), expected)
+    assert served.sent < 1_500_000
