@@ -116,8 +116,10 @@ class Machine:
         target = self.stack[-1]
         if isinstance(target, Foreign):
             target.items.extend(items)
-        else:
+        elif type(target) is set:
             target.update(map(as_key, items))
+        else:
+            raise Damaged(f"it adds to a {type(target).__name__}")
 
     def text_global(self) -> None:
         """A name, spelled out on two lines."""

@@ -13,7 +13,8 @@ from mhc_diag.sources.files.bytes import Bytes
 
 Kind = Literal["torch-zip", "torch-legacy", "safetensors", "program"]
 
-LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization.MAGIC_NUMBER, pickled
+MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization.MAGIC_NUMBER, pickled
+HEAD = 11  # bytes before it, at most: the version of the pickle and the length of its frame
 PROGRAM = {
     "archive_format",
     "serialized_exported_program.json",
@@ -56,7 +57,7 @@ def sniff(file: Bytes) -> Kind:
         )
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _archive(file)
-    if start.startswith(LEGACY):
+    if start.startswith(b"\x80") and MAGIC in start[: HEAD + len(MAGIC)]:
         return "torch-legacy"
     if start[TAR_AT:].startswith(TAR):
         raise MhcDiagError(

@@ -199,6 +199,7 @@ HARMFUL = {
     "nothing on the stack": b".",
     "no mark": b"t.",
     "entries of a text": text("x") + b"NNs.",
+    "items of a text": b"\x80\x04" + text("x") + b"(N\x90.",
     "an odd number of entries": b"}(Nu.",
     "an unknown version": b"\x80\x77N.",
     "rubbish": b"\x80\x02rubbish",

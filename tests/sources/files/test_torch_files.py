@@ -13,6 +13,7 @@ import torch
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.files.bytes import LocalBytes
 from mhc_diag.sources.files.numbers import WIDTHS
+from mhc_diag.sources.files.tensors import state_dict
 from mhc_diag.sources.files.torch_dtypes import BYTES
 from mhc_diag.sources.files.torch_file import TorchFile
 from mhc_diag.sources.files.torch_legacy import TorchLegacy
@@ -330,6 +331,14 @@ def test_a_long_legacy_head_is_read_as_far_as_needed(tmp_path: Path, monkeypatch
     tensors = {f"layer.{i}": torch.full((2,), float(i)) for i in range(100)}
     file = opened(tensors, tmp_path, "legacy")
     assert all((numbers == float(name[6:])).all() for name, numbers in file.arrays(tensors))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_version_of_pickles(protocol: int, form: str, tmp_path: Path) -> None:
+    tensors = {"x": torch.arange(6.0).view(2, 3), "y": torch.ones(2, dtype=torch.int32)}
+    path = tmp_path / "x.pt"
+    torch.save(tensors, path, pickle_protocol=protocol, _use_new_zipfile_serialization=form == "zip")
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in state_dict(path).items())
 
 
 def test_the_format_of_torch_0_1_is_declined(tmp_path: Path) -> None:
