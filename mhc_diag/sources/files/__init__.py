@@ -7,6 +7,8 @@ server, and it runs no code that a file holds. torch is not needed for any of th
     tensors      the door: what is at a path, under the names that the model gave its tensors
     sniff        what a file is, from its first bytes
     bytes        ranges of a file, and folders of files, on disk
+    pickled      pickles worked through without running them; `pickled_*` are its parts
+    torch_file   what torch.save writes, in either container (`torch_zip`, `torch_legacy`)
 """
 
 from __future__ import annotations

@@ -66,9 +66,22 @@ class Foreign:
     @property
     def attributes(self) -> dict[str, Any]:
         """Its state by name, slots included; empty where its class stored something else."""
-        parts = self.state if isinstance(self.state, tuple) else (self.state,)
-        tables = [part for part in parts if isinstance(part, Mapping)]
-        return {k: v for table in tables for k, v in table.items() if isinstance(k, str)}
+        return {k: v for table in self._tables() for k, v in table.items() if isinstance(k, str)}
+
+    def attribute(self, name: str) -> Any:
+        """One attribute, or None; all of them would have to be copied."""
+        if type(self.state) is dict:
+            return self.state.get(name)
+        return next((table[name] for table in reversed(self._tables()) if name in table), None)
+
+    @property
+    def size(self) -> int:
+        """How many attributes, entries and items it has, at most."""
+        return sum(map(len, self._tables())) + len(self.entries) + len(self.items)
+
+    def _tables(self) -> list[Mapping[Any, Any]]:
+        parts = self.state[:2] if isinstance(self.state, tuple) else (self.state,)
+        return [part for part in parts if isinstance(part, Mapping)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

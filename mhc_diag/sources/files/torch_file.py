@@ -122,13 +122,11 @@ def damaged(file: Bytes, error: Exception) -> MhcDiagError:
 
 def _config(found: Found) -> Mapping[str, Any] | None:
     """The configuration nearest to the table; a pickled module may have its own."""
-    own = [found.node.attributes] if is_module(found.node) else []
-    for table in (*own, *found.around):
-        for name in CONFIGS:
-            config = configuration(table.get(name))
-            if config is not None:
-                return config
-    return None
+    places = [table.get for table in found.around]
+    if is_module(found.node):
+        places.insert(0, found.node.attribute)
+    configs = (configuration(look_up(name)) for look_up in places for name in CONFIGS)
+    return next((config for config in configs if config is not None), None)
 
 
 def _metadata(found: Found) -> Mapping[str, Any]:

@@ -12,10 +12,10 @@ from mhc_diag.sources.files.pickled_objects import Damaged, Foreign, as_key
 from mhc_diag.sources.files.torch_rebuild import StoredTensor
 
 PARTS = ("_parameters", "_buffers", "_modules")
-MOST_STEPS = 500_000
+MOST_STEPS = 300_000
 LONGEST_NAME = 1000
 MOST_VALUES = 10_000
-DEEPEST_VALUE = 8
+DEEPEST_VALUE = 12
 
 
 def unfold(node: Any) -> Any:
@@ -32,20 +32,18 @@ def unfold(node: Any) -> Any:
     """
     if not isinstance(node, Foreign):
         return node
-    attributes = node.attributes
     if is_module(node):
         return _state_dict(node)
     if node.items and not node.entries:
         return node.items
-    return {**_pairs(node), **attributes, **node.entries}
+    return {**_pairs(node), **node.attributes, **node.entries}
 
 
 def is_module(node: Any) -> bool:
     """Whether an object is a torch.nn.Module."""
     if not isinstance(node, Foreign):
         return False
-    attributes = node.attributes
-    return all(isinstance(attributes.get(part), Mapping) for part in PARTS)
+    return all(isinstance(node.attribute(part), Mapping) for part in PARTS)
 
 
 def _state_dict(top: Foreign) -> dict[str, StoredTensor]:
@@ -54,9 +52,8 @@ def _state_dict(top: Foreign) -> dict[str, StoredTensor]:
     left, todo = MOST_STEPS, [("", top)]
     while todo:
         prefix, module = todo.pop()
-        inside = module.attributes
-        parameters, buffers, parts = (inside[part] for part in PARTS)
-        passing = inside.get("_non_persistent_buffers_set")
+        parameters, buffers, parts = (module.attribute(part) for part in PARTS)
+        passing = module.attribute("_non_persistent_buffers_set")
         skipped: Collection[Any] = passing if isinstance(passing, (set, list)) else ()
         left -= 1 + len(parameters) + len(buffers) + len(parts)
         if len(prefix) > LONGEST_NAME or left < 0:
@@ -104,7 +101,8 @@ def _plain(node: Any, depth: int, left: list[int]) -> Any:
     if isinstance(node, (str, int, float, bool)):
         return node
     if isinstance(node, Foreign):
-        return _plain(_opened(node), depth, left)
+        left[0] -= node.size  # opening it copies them
+        return _plain(_opened(node), depth - 1, left) if left[0] >= 0 else None
     if isinstance(node, Mapping):
         return {
             str(k): _plain(v, depth - 1, left)
@@ -126,7 +124,7 @@ def _few(items: Any, left: list[int]) -> Iterator[Any]:
 
 def _opened(node: Foreign) -> Any:
     """What an object stands for: its attributes, or the one value that it was made from."""
-    inside = unfold(node) if not is_module(node) else {}
+    inside = {} if is_module(node) or node.name == "collections.OrderedDict" else unfold(node)
     if isinstance(inside, Mapping):
         if isinstance(inside.get("_content"), Mapping):  # omegaconf's containers, whose nodes hold values
             return inside["_content"]

@@ -2,6 +2,8 @@
 
 import argparse
 import enum
+import struct
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,3 +169,37 @@ def test_what_was_loaded_is_searched_the_same_way(tmp_path: Path) -> None:
         TorchLoaded(tmp_path / "x.pt")
     file = TorchLoaded(tmp_path / "x.pt", key="b.c")
     assert list(file.entries) == ["other"] and file.config == {"n": 4}
+
+
+HARMFUL = {
+    "objects within objects": b"c__main__\nX\n" * 2000 + b")R" + b"\x85R" * 1999,
+    "a large object a thousand times": b"c__main__\nX\n)R}(" + b"".join(
+        b"X\x05\x00\x00\x00%05dN" % i for i in range(20_000)
+    ) + b"ubq\x000](" + b"h\x00" * 20_000 + b"e",
+    "deep": b"]" * 100_000 + b"a" * 99_999,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HARMFUL)
+@pytest.mark.parametrize("where", ["config", "model"])
+def test_values_that_would_take_for_ever(what: str, where: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    torch.save({"mine": MIX}, path)
+    with zipfile.ZipFile(path) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    head, rest = members["x/data.pkl"][:3], members["x/data.pkl"][3:]
+    key = b"X" + struct.pack("<I", len(where)) + where.encode()
+    members["x/data.pkl"] = head + key + HARMFUL[what] + b"s" + rest
+    with zipfile.ZipFile(path, "w") as new:
+        for name, content in members.items():
+            new.writestr(name, content)
+    assert list(TorchZip(LocalBytes(path)).entries) == ["mix"]
+
+
+def test_modules_that_share_a_large_table(tmp_path: Path) -> None:
+    large, top = torch.nn.Module(), torch.nn.Module()
+    large._modules.update(dict.fromkeys(map(str, range(3000)), torch.nn.Module()))  # type: ignore[arg-type]
+    large.__dict__.update(dict.fromkeys(map("a{}".format, range(3000)), 0))
+    top._modules.update(dict.fromkeys(map(str, range(3000)), large))  # type: ignore[arg-type]
+    with pytest.raises(MhcDiagError, match="without end"):
+        opened(top, tmp_path)
