@@ -12,7 +12,7 @@ from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.files import Entry
 from mhc_diag.sources.files.bytes import Bytes
 from mhc_diag.sources.files.pickled import Unpickled
-from mhc_diag.sources.files.torch_objects import configuration, is_module, unfold
+from mhc_diag.sources.files.torch_objects import Unfold, configuration, is_module
 from mhc_diag.sources.files.torch_rebuild import Storage, StoredTensor
 from mhc_diag.sources.files.torch_tables import Found, Tables
 from mhc_diag.sources.files.torch_views import check_extent, extent, is_expanded, live, numbers
@@ -61,7 +61,7 @@ class TorchFile:
 
     def __init__(self, file: Bytes, top: Unpickled, storages: Storages, key: str | None) -> None:
         self._file, self._storages = file, storages
-        found = Tables(top.value, StoredTensor, unfold, file.name).choose(key)
+        found = Tables(top.value, StoredTensor, Unfold(), file.name).choose(key)
         self._tensors: dict[str, StoredTensor] = found.tensors
         for name, tensor in self._tensors.items():
             if tensor.storage is not None and not tensor.kind:

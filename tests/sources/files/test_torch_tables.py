@@ -203,3 +203,20 @@ def test_modules_that_share_a_large_table(tmp_path: Path) -> None:
     top._modules.update(dict.fromkeys(map(str, range(3000)), large))  # type: ignore[arg-type]
     with pytest.raises(MhcDiagError, match="without end"):
         opened(top, tmp_path)
+
+
+def test_a_thousand_objects_that_share_a_large_state(tmp_path: Path) -> None:
+    large = dict.fromkeys(map("a{}".format, range(3000)), 0)
+    objects = [argparse.Namespace() for _ in range(3000)]
+    for each in objects:
+        each.__dict__ = large
+    with pytest.raises(MhcDiagError, match="without end"):
+        opened({"mine": MIX, "objects": objects}, tmp_path)
+
+
+def test_parts_of_modules_with_names_that_are_none(tmp_path: Path) -> None:
+    module = torch.nn.Linear(2, 2)
+    name: Any = (("a", 1), 2)
+    module._parameters[name] = module._modules[name] = module  # type: ignore[index, assignment]
+    module._modules[3] = torch.nn.Linear(2, 2)  # type: ignore[index]
+    assert list(opened({"net": module}, tmp_path).entries) == ["weight", "bias"]
