@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pickle
@@ -68,12 +69,24 @@ def marker(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def scan(server: subprocess.Popen[str], folder: Path, marker: Path) -> Callable[..., Done]:
-    """`mhc-diag scan` of a name in `folder`, checked for everything that may never be."""
+def scan(program: Callable[..., Done]) -> Callable[..., Done]:
+    """`mhc-diag scan` of a name in `folder`."""
+    return functools.partial(program, "scan")
+
+
+@pytest.fixture
+def inspect(program: Callable[..., Done]) -> Callable[..., Done]:
+    """`mhc-diag inspect` of a name in `folder`."""
+    return functools.partial(program, "inspect")
+
+
+@pytest.fixture
+def program(server: subprocess.Popen[str], folder: Path, marker: Path) -> Callable[..., Done]:
+    """The program called in `folder`, and checked for everything that may never be."""
 
     def call(*arguments: str | Path) -> Done:
         before = _listed(folder.parent)
-        request = {"arguments": ["scan", *map(str, arguments)], "folder": str(folder)}
+        request = {"arguments": list(map(str, arguments)), "folder": str(folder)}
         assert server.stdin is not None and server.stdout is not None
         server.stdin.write(json.dumps(request) + "\n")
         server.stdin.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zipfile
 from collections.abc import Callable
@@ -32,7 +33,7 @@ def test_a_header_that_claims_more_than_there_is(
     "place",
     ["header", pytest.param("index", marks=pytest.mark.slow), pytest.param("config", marks=pytest.mark.slow)],
 )
-def test_a_text_of_ninety_megabytes(
+def test_a_text_of_forty_five_megabytes(
     scan: Callable[..., Any],
     folder: Path,
     safetensors_file: Write,
@@ -40,7 +41,7 @@ def test_a_text_of_ninety_megabytes(
     unit: bytes,
     place: str,
 ) -> None:
-    text = b'{"a":[' + unit * (90_000_000 // len(unit))
+    text = b'{"a":[' + unit * (45_000_000 // len(unit))
     if place == "header":
         safetensors_file(text)
         assert scan("x.safetensors").refused()
@@ -189,6 +190,36 @@ def test_mixing_parameters_without_end(scan: Callable[..., Any], safetensors_fil
     with path.open("r+b") as stream:
         stream.truncate(path.stat().st_size + at)
     assert scan("x.safetensors").code in (2, 3)
+
+
+WIDE = {"fn": (64 * 66, 1 << 22), "base": (64 * 66,), "scale": (3,)}
+"""Of 64 streams and 65,536 channels each: a shape that could be, of 71 GB."""
+
+
+def test_mixing_parameters_of_gigabytes_that_could_be(
+    scan: Callable[..., Any], folder: Path, safetensors_file: Write
+) -> None:
+    header, at = {}, 0
+    for layer in range(2):
+        for name, shape in WIDE.items():
+            size = 4 * math.prod(shape)
+            entry = {"dtype": "F32", "shape": shape, "data_offsets": [at, at := at + size]}
+            header[f"layers.{layer}.hc_attn_{name}"] = entry
+    path = safetensors_file(header)
+    with path.open("r+b") as stream:
+        stream.truncate(path.stat().st_size + at)
+    assert "in a mixing parameter" in scan("x.safetensors").refused()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_the_same_in_a_few_bytes(scan: Callable[..., Any], folder: Path, zipped: bool) -> None:
+    """Stride 0: every number of the tensor is the same one number of the file."""
+    one = torch.ones(1)
+    shapes = WIDE | {"fn": (64 * 66, 1 << 14)}
+    table = {f"layers.{i}.hc_attn_{name}": one.expand(shapes[name]) for i in range(2) for name in shapes}
+    torch.save(table, folder / "x.pt", _use_new_zipfile_serialization=zipped)
+    assert (folder / "x.pt").stat().st_size < 10_000
+    assert scan("x.pt").code in (2, 3)
 
 
 def archive(members: dict[str, bytes], packed: int = zipfile.ZIP_STORED) -> bytes:
