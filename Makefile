@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check lint types floors format bench bench-smoke clean
+.PHONY: help demo test test-all fuzz check lint types floors format bench bench-smoke clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ test: check bench-smoke  ## install the test extra and run everything that CI ru
 
 test-all: check bench-smoke  ## the same with the slow tests
 	$(PYTEST)
+
+fuzz: $(VENV)/.installed-test  ## scan 20,000 damaged files of every format; FUZZ_CASES=N for another number
+	FUZZ_CASES=$(or $(FUZZ_CASES),20000) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist load tests/fuzz
 
 check: lint types floors
 

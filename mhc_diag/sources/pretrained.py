@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import Skipped
+from mhc_diag.sources.files.bytes import LocalFolder
+from mhc_diag.sources.files.configuration import configuration
 from mhc_diag.sources.printable import printable
 
 if TYPE_CHECKING:
@@ -108,14 +109,8 @@ def _architecture(folder: Path) -> str:
     Raises:
         MhcDiagError: config.json cannot be read.
     """
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError, RecursionError) as e:
-        raise MhcDiagError(
-            f"{printable(folder / 'config.json')} cannot be read: {printable(e)}",
-            hint="save the model with save_pretrained, or give package.module:factory",
-        ) from e
-    named = config.get("architectures") if isinstance(config, dict) else None
+    config = configuration(LocalFolder(folder), "the weights") or {}
+    named = config.get("architectures")
     return str(named[0]) if isinstance(named, list) and named else ""
 
 

@@ -46,13 +46,14 @@ def gather(
     small: list[dict[str, Any]] = [{} for _ in sites]
     values: dict[int, Any] = {}
     reach: dict[int, Any] = {}
-    for number, tensors in _complete(file, sites, look):
-        site = sites[number]
-        small[number] = {role: tensors[role] for role in site.tensors}
-        if site.reads:
-            read = cast(Dynamic, family).read(site, tensors)
-            reach[number] = read.reach()
-            values[number] = reading.values(read, number, f"{site.path}.{site.kind}".rstrip("."))
+    with np.errstate(all="ignore"):  # damaged numbers stay visible as NaN in the report
+        for number, tensors in _complete(file, sites, look):
+            site = sites[number]
+            small[number] = {role: tensors[role] for role in site.tensors}
+            if site.reads:
+                read = cast(Dynamic, family).read(site, tensors)
+                reach[number] = read.reach()
+                values[number] = reading.values(read, number, f"{site.path}.{site.kind}".rstrip("."))
     return Gathered(tuple(small), _stacked(values, len(sites)), _stacked(reach, len(sites)))
 
 

@@ -106,7 +106,8 @@ class LocalFolder:
     def names(self) -> tuple[str, ...]:
         """Names of the files in it, sorted."""
         try:
-            return tuple(sorted(entry.name for entry in os.scandir(self.path) if entry.is_file()))
+            with os.scandir(self.path) as entries:
+                return tuple(sorted(entry.name for entry in entries if _is_file(entry)))
         except OSError as e:
             raise _unreadable(self.name, e) from e
 
@@ -207,6 +208,14 @@ def is_plain(name: str) -> bool:
         (True, False, False, False)
     """
     return name not in {"", ".", ".."} and not any(c in name for c in "/\\:\0")
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, or a link to one."""
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads back to itself
+        return False
 
 
 def _whole(stream: object, length: int) -> bytes:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.files import Stored
 from mhc_diag.sources.files.bytes import Bytes, Folder, LocalBytes, LocalFolder
+from mhc_diag.sources.files.dcp import DcpFolder
 from mhc_diag.sources.files.folders import INDEX, choose, left_out
 from mhc_diag.sources.files.located import Located
+from mhc_diag.sources.files.program_file import ProgramFile
 from mhc_diag.sources.files.remote import at_once
 from mhc_diag.sources.files.safetensors_file import SafetensorsFile
 from mhc_diag.sources.files.sharded import Each, Index, Open, Sharded, read_index
@@ -48,7 +50,7 @@ def opened(located: Located, key: str | None, unsafe_pickle: bool) -> tuple[Stor
 
     folder = located.folder
     if located.file is None:
-        return _folder(folder, one)
+        return _folder(folder, one, key)
     if located.name.endswith(INDEX):
         return _sharded(folder, read_index(located.file), one), ()
     return one(located.file), (SHARD_NOTE,) * bool(SHARD.search(located.name))
@@ -71,13 +73,10 @@ def load_module(path: Path) -> torch.nn.Module | None:
     return top if isinstance(top, torch.nn.Module) else None
 
 
-def _folder(folder: Folder, one: Open) -> tuple[Stored, tuple[str, ...]]:
+def _folder(folder: Folder, one: Open, key: str | None) -> tuple[Stored, tuple[str, ...]]:
     choice = choose(folder.names(), folder.name)
     if choice.kind == "distributed":
-        raise MhcDiagError(
-            f"{folder.name} is a distributed checkpoint, which is not read yet",
-            hint="convert it with python -m torch.distributed.checkpoint.format_utils dcp_to_torch",
-        )
+        return DcpFolder(folder, key=key), ()
     if choice.kind == "index":
         index = read_index(folder.open(choice.names[0]))
         shards = set(index.shards.values())
@@ -101,10 +100,7 @@ def _each(folder: Folder) -> Each:
 def _file(file: Bytes, key: str | None, unsafe_pickle: bool) -> Stored:
     kind = sniff(file)
     if kind == "program":
-        raise MhcDiagError(
-            f"{file.name} is an exported program, expected a file of tensors",
-            hint="scan it without --model, or save the model's state_dict",
-        )
+        return ProgramFile(file, key=key)
     if kind == "safetensors":
         if key is not None:
             raise MhcDiagError(

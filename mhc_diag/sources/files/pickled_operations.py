@@ -10,9 +10,9 @@ from typing import Any
 from mhc_diag.sources.files.pickled_machine import CutShort, Machine
 from mhc_diag.sources.files.pickled_objects import Damaged, as_key
 
-OBJECT_BYTES = 400_000_000
+OBJECT_BYTES = 300_000_000
 """What the objects of one pickle may take in memory, about; a byte of it can become two hundred."""
-LEAST = 16
+LEAST = 24
 """What an operation costs that makes nothing: time."""
 
 
@@ -44,7 +44,7 @@ F64 = struct.Struct(">d")
 _TABLE: dict[bytes, tuple[int, Callable[[Machine], Any]]] = {  # what an operation costs in memory, and does
     pickle.PROTO: (0, Machine.head),
     pickle.FRAME: (0, lambda m: m.take(8)),
-    pickle.MARK: (64, Machine.mark),
+    pickle.MARK: (80, Machine.mark),
     pickle.POP: (0, Machine.pop),
     pickle.POP_MARK: (0, Machine.since_mark),
     pickle.DUP: (8, lambda m: m.push(m.stack[-1])),
@@ -71,7 +71,7 @@ _TABLE: dict[bytes, tuple[int, Callable[[Machine], Any]]] = {  # what an operati
     pickle.BINUNICODE: (64, lambda m: m.unicode(m.number(U32))),
     pickle.SHORT_BINUNICODE: (64, lambda m: m.unicode(m.number(U8))),
     pickle.BINUNICODE8: (64, lambda m: m.unicode(m.number(U64))),
-    pickle.EMPTY_LIST: (64, lambda m: m.push([])),
+    pickle.EMPTY_LIST: (80, lambda m: m.push([])),
     pickle.EMPTY_TUPLE: (8, lambda m: m.push(())),
     pickle.EMPTY_DICT: (72, lambda m: m.push({})),
     pickle.EMPTY_SET: (224, lambda m: m.push(set())),

@@ -13,6 +13,7 @@ Packed integers and float4 need the code that packed them, and are refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 BLOCK = 128
+MOST_NUMBERS = 1 << 27
+"""Of a tensor that is read: a hundred times the largest mixing parameter of any model yet."""
 NARROW = frozenset(EIGHT_BITS) | {"int8", "uint8", "int32", "float4_e2m1fn_x2", "float6_e2m3", "float6_e3m2"}
 """Dtypes of weights that scales belong to."""
 
@@ -54,7 +57,7 @@ def check(name: str, entries: Mapping[str, Entry], scales: Mapping[str, tuple[st
         where: what to call the file.
 
     Raises:
-        MhcDiagError: its dtype has no numbers of its own, or its scale does not fit.
+        MhcDiagError: its dtype has no numbers of its own, its scale does not fit, or no mixing is that large.
 
     Example:
         >>> check("mix", {"mix": Entry((2, 2), "float32")}, {}, "x.pt")
@@ -66,6 +69,12 @@ def check(name: str, entries: Mapping[str, Entry], scales: Mapping[str, tuple[st
         raise MhcDiagError(
             f"{what}{packed}, expected one of {', '.join(sorted(WIDTHS))}",
             hint="save the mixing parameters in float32",
+        )
+    if math.prod(entry.shape) > MOST_NUMBERS:
+        raise MhcDiagError(
+            f"{where}: {printable(name)} has the shape {entry.shape}, "
+            f"expected at most {MOST_NUMBERS} numbers in a mixing parameter",
+            hint="do not trust this file, unless a model has mixing parameters of half a gigabyte each",
         )
     if len(beside) > 1:
         raise MhcDiagError(

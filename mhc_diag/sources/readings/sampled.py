@@ -58,9 +58,16 @@ class Sampled:
         """(T, B, R): what one site reads off."""
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(site,)))
         weight = read.weight.astype(np.float64)
-        if read.blocks == 1:
-            return self._together(weight, read.streams, rng)
-        return self._each(weight, read.blocks, rng)
+        with np.errstate(over="ignore", invalid="ignore"):
+            damaged = ~np.isfinite((weight * weight).sum(axis=1))
+        weight[damaged] = 0.0
+        values = (
+            self._together(weight, read.streams, rng)
+            if read.blocks == 1
+            else self._each(weight, read.blocks, rng)
+        )
+        values[..., damaged] = np.nan  # what is read along a damaged direction is no number
+        return values
 
     def _together(self, weight: Floats, n: int, rng: np.random.Generator) -> Floats:
         rows, width = weight.shape

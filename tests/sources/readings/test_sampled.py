@@ -82,3 +82,14 @@ def test_sites_differ_and_a_site_does_not_depend_on_the_others() -> None:
 def test_a_read_of_nothing_gives_nothing() -> None:
     values = Sampled(10, 0.5, seed=7).values(Read(np.zeros((3, 8)), 4, 1), 0, "")
     np.testing.assert_array_equal(values, np.zeros((10, 1, 3)))
+
+
+@pytest.mark.parametrize("blocks", [1, 4])
+@pytest.mark.parametrize("damage", [np.nan, np.inf, 1e200])
+def test_a_damaged_direction_reads_no_number_and_leaves_the_others_alone(blocks: int, damage: float) -> None:
+    weight = np.eye(3, 8)
+    weight[1, 5] = damage
+    values = Sampled(20_000, 0.3, seed=7).values(Read(weight, 4, blocks), 0, "")
+    assert np.isnan(values[..., 1]).all()
+    sound = Sampled(20_000, 0.3, seed=7).values(Read(np.eye(3, 8)[[0, 2]], 4, blocks), 0, "")
+    np.testing.assert_allclose(values[..., [0, 2]].std(axis=0), sound.std(axis=0), rtol=0.05)
