@@ -44,8 +44,8 @@ def run(machine: Machine) -> Any:
 U8, U16, I32, U32, U64 = (struct.Struct(form) for form in ("<B", "<H", "<i", "<I", "<Q"))
 F64 = struct.Struct(">d")
 
-# The operations that most of a checkpoint consists of make no calls of their own; they do not look how much is
-# left, and fail at the end of the bytes.
+# The operations that most of a checkpoint consists of make no calls, and do not look how much is left: they
+# fail at the end of the bytes.
 
 
 def _push(value: Any) -> Callable[[Machine], None]:

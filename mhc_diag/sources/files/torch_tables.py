@@ -37,6 +37,7 @@ DEEPEST = 6
 MOST_NODES = 100_000
 LISTED = 12
 LONGEST_NAME = 1000
+SCALARS = (int, str, float, bool, bytes, type(None))
 
 Unfold = Callable[[Any], Any]
 
@@ -130,7 +131,7 @@ class Tables:
         """Tables at and below a node: those under usual names, else itself, else any others."""
         if depth > DEEPEST or id(node) in self._seen or len(self._seen) > MOST_NODES:
             return []
-        if isinstance(node, (str, bytes, int, float, self._leaf)) or node is None:
+        if isinstance(node, (self._leaf, *SCALARS)):
             return []
         self._seen[id(node)] = node  # held, so that no other object gets its number
         inside = self._unfold(node)
@@ -162,10 +163,13 @@ class Tables:
 
 
 def _children(inside: Any) -> Iterator[tuple[str, Any]]:
+    """What may hold tables, by its key."""
     pairs: Iterable[tuple[Any, Any]] = inside.items() if isinstance(inside, Mapping) else ()
     if isinstance(inside, (list, tuple)):
         pairs = enumerate(inside)
-    return ((str(k), v) for k, v in pairs if isinstance(k, (str, int)) and len(str(k)) <= LONGEST_NAME)
+    for key, child in pairs:
+        if type(child) not in SCALARS and isinstance(key, (str, int)) and len(str(key)) <= LONGEST_NAME:
+            yield str(key), child
 
 
 def _is_usual(path: str) -> bool:
