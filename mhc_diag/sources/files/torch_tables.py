@@ -33,6 +33,8 @@ NESTS = (
 """Where training checkpoints keep a model's tensors."""
 NO_MODEL = ("optim", "scheduler", "lr_sched", "scaler", "rng", "callback", "loops", "random_state")
 """How the names of tables begin that are something else; the first also as an ending of a word."""
+PLAIN = (str, bytes, int, float, type(None))
+"""What holds nothing; a file may have millions of them in a row."""
 DEEPEST = 6
 MOST_NODES = 100_000
 LISTED = 12
@@ -130,7 +132,7 @@ class Tables:
         """Tables at and below a node: those under usual names, else itself, else any others."""
         if depth > DEEPEST or id(node) in self._seen or len(self._seen) > MOST_NODES:
             return []
-        if isinstance(node, (str, bytes, int, float, self._leaf)) or node is None:
+        if isinstance(node, (*PLAIN, self._leaf)):
             return []
         self._seen[id(node)] = node  # held, so that no other object gets its number
         inside = self._unfold(node)
@@ -165,7 +167,8 @@ def _children(inside: Any) -> Iterator[tuple[str, Any]]:
     pairs: Iterable[tuple[Any, Any]] = inside.items() if isinstance(inside, Mapping) else ()
     if isinstance(inside, (list, tuple)):
         pairs = enumerate(inside)
-    return ((str(k), v) for k, v in pairs if isinstance(k, (str, int)) and len(str(k)) <= LONGEST_NAME)
+    inner = ((k, v) for k, v in pairs if not isinstance(v, PLAIN) and isinstance(k, (str, int)))
+    return ((str(k), v) for k, v in inner if len(str(k)) <= LONGEST_NAME)
 
 
 def _is_usual(path: str) -> bool:
