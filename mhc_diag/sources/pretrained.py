@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import Skipped
 from mhc_diag.sources.files.bytes import LocalFolder
 from mhc_diag.sources.files.configuration import configuration
+from mhc_diag.sources.plausible import implausible
 from mhc_diag.sources.printable import printable
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ def unbuildable(folder: Path) -> str:
     size, free = _weights(folder), _free_memory()
     if size > SHARE * free:
         return f"its weights take {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free"
+    if reason := implausible(_configuration(folder), SHARE * free):
+        return reason
     import transformers
 
     if not hasattr(transformers, name):
@@ -103,14 +107,17 @@ def _refused(folder: Path, error: Exception) -> MhcDiagError:
     )
 
 
+def _configuration(folder: Path) -> Mapping[str, Any]:
+    return configuration(LocalFolder(folder), "the weights") or {}
+
+
 def _architecture(folder: Path) -> str:
     """The model class that config.json names; empty where it names none.
 
     Raises:
         MhcDiagError: config.json cannot be read.
     """
-    config = configuration(LocalFolder(folder), "the weights") or {}
-    named = config.get("architectures")
+    named = _configuration(folder).get("architectures")
     return str(named[0]) if isinstance(named, list) and named else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import struct
 import zipfile
@@ -413,3 +414,33 @@ def test_a_configuration_of_absurd_settings(
     for text in ("[]", "3", '"x"', "null", '{"text_config": [1]}', '{"text_config": {"text_config": {}}}'):
         (folder / "config.json").write_text(text)
         assert scan(".").code in (0, 2)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"num_hidden_layers": 10**9},
+        {"vocab_size": 10**9},
+        {"text_config": {"hidden_size": 50_000_000, "num_hidden_layers": 90}},
+        {"num_attention_heads": 10**4000},
+        {"layer_types": [1, 10**12]},
+        {
+            "hidden_size": 90_000,
+            "intermediate_size": 400_000,
+            "n_routed_experts": 4096,
+            "num_hidden_layers": 99,
+        },
+    ],
+    ids="-".join,
+)
+def test_a_configuration_of_a_model_that_no_machine_can_build(
+    scan: Callable[..., Any],
+    folder: Path,
+    safetensors_file: Write,
+    mixing: tuple[Any, bytes],
+    asked: dict[str, Any],
+) -> None:
+    """The folder is read, and transformers, which would build the model, is not even imported."""
+    safetensors_file(*mixing, name="model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], **asked}))
+    assert "no model was run" in " ".join(scan(".").reported().split())

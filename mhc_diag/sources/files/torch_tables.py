@@ -33,11 +33,12 @@ NESTS = (
 """Where training checkpoints keep a model's tensors."""
 NO_MODEL = ("optim", "scheduler", "lr_sched", "scaler", "rng", "callback", "loops", "random_state")
 """How the names of tables begin that are something else; the first also as an ending of a word."""
+PLAIN = (str, bytes, int, float, type(None))
+"""What holds nothing; a file may have millions of them in a row."""
 DEEPEST = 6
 MOST_NODES = 100_000
 LISTED = 12
 LONGEST_NAME = 1000
-SCALARS = (int, str, float, bool, bytes, type(None))
 
 Unfold = Callable[[Any], Any]
 
@@ -131,7 +132,7 @@ class Tables:
         """Tables at and below a node: those under usual names, else itself, else any others."""
         if depth > DEEPEST or id(node) in self._seen or len(self._seen) > MOST_NODES:
             return []
-        if isinstance(node, (self._leaf, *SCALARS)):
+        if isinstance(node, (*PLAIN, self._leaf)):
             return []
         self._seen[id(node)] = node  # held, so that no other object gets its number
         inside = self._unfold(node)
@@ -167,9 +168,8 @@ def _children(inside: Any) -> Iterator[tuple[str, Any]]:
     pairs: Iterable[tuple[Any, Any]] = inside.items() if isinstance(inside, Mapping) else ()
     if isinstance(inside, (list, tuple)):
         pairs = enumerate(inside)
-    for key, child in pairs:
-        if type(child) not in SCALARS and isinstance(key, (str, int)) and len(str(key)) <= LONGEST_NAME:
-            yield str(key), child
+    inner = ((k, v) for k, v in pairs if not isinstance(v, PLAIN) and isinstance(k, (str, int)))
+    return ((str(k), v) for k, v in inner if len(str(k)) <= LONGEST_NAME)
 
 
 def _is_usual(path: str) -> bool:

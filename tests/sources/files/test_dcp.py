@@ -114,6 +114,14 @@ def test_names_that_begin_as_tables_do(tmp_path: Path) -> None:
     same(read(saved(tensors, tmp_path / "x")), tensors)
 
 
+def test_keys_that_do_not_spell_the_name_are_not_believed(tmp_path: Path) -> None:
+    tensors = {"a.mix": torch.eye(2), "b.mix": torch.zeros(2, 2)}
+    path = saved(tensors, tmp_path / "x")
+    lies = {"a.mix": ("model", "b.mix"), "b.mix": ("optimizer", "a", "mix")}
+    rewritten(path, lambda metadata: setattr(metadata, "planner_data", lies))
+    same(read(path), tensors)
+
+
 def sharded(path: Path, blocks: list[tuple[slice, slice]]) -> Tensor:
     """A 6 x 5 tensor in blocks, each where a process of its own would have written it."""
     torch.manual_seed(1)
@@ -223,6 +231,7 @@ def test_places_that_cannot_be(tmp_path: Path, field: str, value: object, told: 
     rewritten(path, lambda metadata: setattr(metadata.storage_data[index], field, value))
     with pytest.raises(MhcDiagError, match=told):
         file = open_tensors(path)
+        assert "outside" not in told, "a file outside the folder is refused before anything is read"
         list(file.read(file.names))
 
 
