@@ -10,8 +10,8 @@ import json
 from typing import Any
 
 LONGEST = 48 << 20
-MOST_BRACKETS = 1 << 20
-"""Three for each of 350,000 tensors in the header of a safetensors file."""
+MOST_BRACKETS = 5 << 17
+"""Three for each of 218,000 tensors in the header of a safetensors file."""
 MOST_COMMAS = 5 << 19
 
 
