@@ -81,9 +81,7 @@ class Sharded:
             name: file for name, file in (index.shards if index else {}).items() if name not in self.entries
         }
         """The file that should hold each tensor that is nowhere."""
-        self.format = " and ".join(dict.fromkeys(s.format for s in self._shards.values())) + (
-            f", {len(self._shards)} shards"
-        )
+        self.format = "sharded " + " and ".join(dict.fromkeys(s.format for s in self._shards.values()))
         first = next(iter(self._shards.values()))
         self.metadata: Mapping[str, Any] = {**first.metadata, **(index.metadata if index else {})}
         inside = dict.fromkeys(note for stored in self._shards.values() for note in stored.notes)
