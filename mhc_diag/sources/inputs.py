@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.files.bytes import LocalBytes
+from mhc_diag.sources.files.safetensors_file import SafetensorsFile
 from mhc_diag.sources.files.sniff import sniff
 from mhc_diag.sources.printable import printable
 
@@ -112,7 +113,5 @@ def _torch(path: Path) -> Any:
 
 
 def _safetensors(path: Path) -> Any:
-    import safetensors.torch
-
-    tensors = safetensors.torch.load_file(path)
+    tensors = SafetensorsFile(LocalBytes(path)).state_dict()
     return next(iter(tensors.values())) if len(tensors) == 1 else tensors

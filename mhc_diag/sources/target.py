@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import MixingStack, Skipped
 from mhc_diag.sources.checkpoint.options import Options
+from mhc_diag.sources.files.addresses import named
 from mhc_diag.sources.files.bytes import LocalBytes
 from mhc_diag.sources.files.folders import INDEX
-from mhc_diag.sources.files.located import named
 from mhc_diag.sources.files.remote import Arrived, silent
 from mhc_diag.sources.files.sniff import sniff
 from mhc_diag.sources.printable import printable

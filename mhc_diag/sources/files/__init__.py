@@ -4,11 +4,17 @@ A format lists names, shapes and dtypes without reading numbers, and then reads 
 for. It sees a file only as `Bytes` that can be read in ranges, so that the same code reads a disk and a web
 server, and it runs no code that a file holds. torch is not needed for any of them.
 
-    tensors      the door: what is at a path, under the names that the model gave its tensors
+    tensors      the door: what is at a path or an address, under the names that the model gave its tensors
+    located      where a target is: a file or a folder, on disk or elsewhere
+    opened       which format reads it; `sharded` where it is several files, `folders` says which of a folder
     sniff        what a file is, from its first bytes
     bytes        ranges of a file, and folders of files, on disk
+    remote       the same elsewhere, over `web` or `object_store`
     pickled      pickles worked through without running them; `pickled_*` are its parts
     torch_file   what torch.save writes, in either container (`torch_zip`, `torch_legacy`)
+    dcp          folders of torch.distributed.checkpoint; `dcp_*` are its parts
+    program_file the weights of a program that torch.export.save wrote
+    scales       float8 numbers and the tensors that scale them
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ import json
 from typing import Any
 
 LONGEST = 48 << 20
-MOST_BRACKETS = 1 << 20
-"""Three for each of 350,000 tensors in the header of a safetensors file."""
+MOST_OBJECTS = 220_000
+"""One for each tensor in the header of a safetensors file."""
+MOST_LISTS = 2 * MOST_OBJECTS
 MOST_COMMAS = 5 << 19
 
 
@@ -30,7 +31,8 @@ def parsed(raw: bytes) -> Any:
     """
     if len(raw) > LONGEST:
         raise ValueError(f"{len(raw)} bytes of text, expected at most {LONGEST}")
-    if raw.count(b"[") + raw.count(b"{") > MOST_BRACKETS or raw.count(b",") > MOST_COMMAS:
+    many = {b"{": MOST_OBJECTS, b"[": MOST_LISTS, b",": MOST_COMMAS}
+    if any(raw.count(sign) > most for sign, most in many.items()):
         raise ValueError("it lists far more than any model has tensors")
     try:
         return json.loads(raw.decode(), object_pairs_hook=_unique)

@@ -1,7 +1,7 @@
 """Which files of a folder are the model, where a folder holds it more than once or beside other things.
 
-An index is preferred to files without one, safetensors to pickles, and the names of Hugging Face's tools to
-others, `consolidated.safetensors` say, which hold the same model once more under other names.
+An index is preferred to files without one, the names of Hugging Face's tools to others, and safetensors to
+pickles. `consolidated.safetensors` beside them holds the same model once more, under other names.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def left_out(left: Sequence[str], taken: str) -> tuple[str, ...]:
 
 def _rank(name: str) -> tuple[bool, bool, bool, str]:
     """Smallest for what is most likely the model."""
-    usual = name.startswith(("model.", "model-", "pytorch_model.", "pytorch_model-"))
-    return BESIDE.fullmatch(name) is not None, "safetensors" not in name, not usual, name
+    usual = name.startswith(("model.safetensors", "model-", "pytorch_model"))
+    return BESIDE.fullmatch(name) is not None, not usual, "safetensors" not in name, name
 
 
 def _series(best: str, weights: Sequence[str]) -> tuple[str, ...]:
@@ -104,5 +104,5 @@ def _series(best: str, weights: Sequence[str]) -> tuple[str, ...]:
             f"{number['start']}{i:0{width}d}-of-{number['count']}{number['end']}"
             for i in range(1, int(number["count"]) + 1)
         )
-    beside, foreign, *_ = _rank(best)
-    return tuple(sorted(n for n in weights if _rank(n)[:2] == (beside, foreign)))
+    beside, _, foreign, _ = _rank(best)
+    return tuple(sorted(n for n in weights if _rank(n)[::2] == (beside, foreign)))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from mhc_diag.errors import MhcDiagError
+from mhc_diag.sources.files.addresses import ADDRESS, shown
 from mhc_diag.sources.files.bytes import Bytes, Folder, LocalBytes, LocalFolder
-from mhc_diag.sources.files.remote import Arrived, Patience, RemoteBytes, shown, silent
+from mhc_diag.sources.files.remote import Arrived, Patience, RemoteBytes, silent
 from mhc_diag.sources.printable import printable
-
-ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://.*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,26 +27,6 @@ class Located:
     """The one that it lies in, or is."""
     path: Path | None = None
     """On this machine."""
-
-
-def is_address(target: str | Path) -> bool:
-    r"""Whether a target is an address and no path.
-
-    Example:
-        >>> is_address("hf://org/name"), is_address("C:\\model.pt"), is_address(Path("https://x"))
-        (True, False, False)
-    """
-    return isinstance(target, str) and ADDRESS.fullmatch(target) is not None
-
-
-def named(target: str | Path) -> str:
-    """What to call a target: printable, and without what an address may carry in secret.
-
-    Example:
-        >>> named("https://me:pw@host/x.pt?sig=1"), named("a/x.pt")
-        ('https://host/x.pt', 'a/x.pt')
-    """
-    return shown(str(target)) if is_address(target) else printable(Path(target))
 
 
 def locate(

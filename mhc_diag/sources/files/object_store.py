@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mhc_diag.errors import MhcDiagError
+from mhc_diag.sources.files.addresses import shown, without_secrets
 from mhc_diag.sources.files.remote import (
     Arrived,
     Denied,
@@ -13,9 +14,7 @@ from mhc_diag.sources.files.remote import (
     Patience,
     RemoteFolder,
     Transient,
-    shown,
     silent,
-    without_secrets,
 )
 from mhc_diag.sources.files.web import BUSY
 from mhc_diag.sources.printable import printable

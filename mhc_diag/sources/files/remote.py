@@ -7,7 +7,6 @@ How bytes are fetched is a `Place`'s business, `web` or `object_store`.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,10 +21,9 @@ START = 512
 WASTE = 0.04
 """Bytes fetched in vain, at most, for each that is needed."""
 TRIES = 5
-"""Attempts in a row that may end without a single byte."""
-MOST_TRIES = 40
-"""Attempts for one request altogether: a server may drop every connection after a few bytes."""
-
+"""Attempts in a row that may end early with next to nothing."""
+SOMETHING = 1 << 16
+"""Bytes that are more than that: a server may drop every connection after a few."""
 AT_ONCE = 8
 """Files that are opened at the same time: opening one is mostly waiting."""
 
@@ -116,20 +114,20 @@ class RemoteBytes:
         known = len(self._start)
         first, last = ranges[0][0], ranges[-1][1]
         stream = self._pieces(max(first, known), last) if last > known else iter(())
-        ahead, at = self._start[first:last], first
-        held = bytearray(ahead)
+        held, at = bytearray(self._start[first:last]), first
         for start, stop in ranges:
             while at + len(held) < stop:
                 held += next(stream)
                 if at + len(held) <= start:  # nothing but a gap
                     at, held = at + len(held), bytearray()
-            yield bytes(held[start - at : stop - at])
-            held, at = held[stop - at :], stop
+            yield bytes(memoryview(held)[start - at : stop - at])
+            del held[: stop - at]
+            at = stop
 
     def _pieces(self, start: int, stop: int) -> Iterator[bytes]:
         """A range in pieces, taken up again where a connection ends early."""
         self._arrived(stop - start, 0)
-        failures = in_vain = 0
+        in_vain = 0
         while start < stop:
             reason, wait, before = "the connection was closed early", 0.0, start
             try:
@@ -140,9 +138,8 @@ class RemoteBytes:
             except Transient as e:
                 reason, wait = e.reason, e.wait
             if start < stop:
-                failures, in_vain = failures + 1, in_vain + 1 if start == before else 0
-                self._give_up(failures, in_vain, reason)
-                self._patience.pause(in_vain, wait)
+                in_vain = in_vain + 1 if start - before < SOMETHING else 0
+                self._retry(in_vain, reason, wait)
 
     def _steadily(self, ask: Callable[[], tuple[bytes, int]]) -> tuple[bytes, int]:
         failures = 0
@@ -151,15 +148,16 @@ class RemoteBytes:
                 return ask()
             except Transient as e:
                 failures += 1
-                self._give_up(failures, failures, e.reason)
-                self._patience.pause(failures, e.wait)
+                self._retry(failures, e.reason, e.wait)
 
-    def _give_up(self, failures: int, in_vain: int, reason: str) -> None:
-        if in_vain >= TRIES or failures >= MOST_TRIES:
+    def _retry(self, in_vain: int, reason: str, wait: float) -> None:
+        """Wait, or give up."""
+        if in_vain >= TRIES:
             raise MhcDiagError(
-                f"{self.name} cannot be read after {failures} attempts: {printable(reason)}",
+                f"{self.name} cannot be read after {in_vain} attempts: {printable(reason)}",
                 hint="try again later, or download the file and scan it here",
             )
+        self._patience.pause(in_vain, wait)
 
 
 class RemoteFolder:
@@ -221,30 +219,6 @@ def at_once(work: Callable[[str], Any], names: Sequence[str]) -> list[Any]:
         return list(pool.map(work, names))
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def shown(url: str) -> str:
-    """An address as messages may show it: without login, query and fragment.
-
-    Example:
-        >>> shown("https://me:secret@host:81/x.pt?token=1#top"), shown("hf://name@main/x.pt")
-        ('https://host:81/x.pt', 'hf://name@main/x.pt')
-    """
-    scheme, _, rest = url.partition("://")
-    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
-    if scheme != "hf":  # where it is the revision
-        host = host.rpartition("@")[2]
-    return printable(f"{scheme}://{host}{slash}{path}")
-
-
-def without_secrets(text: object) -> str:
-    """A message of another library without what addresses can carry: passwords, signatures.
-
-    Example:
-        >>> without_secrets("GET https://me:pass@host/x?token=abc failed")
-        'GET https://host/x failed'
-    """
-    return printable(re.sub(r"(\w://)[^/\s@]*@", r"\1", re.sub(r"\?\S*", "", " ".join(str(text).split()))))
 
 
 def grouped(ranges: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:

@@ -6,7 +6,6 @@ unless the whole file is small. No byte beyond those asked for is read, whatever
 
 from __future__ import annotations
 
-import base64
 import http.client
 import re
 import socket
@@ -19,6 +18,7 @@ from typing import Any
 
 from mhc_diag import __version__
 from mhc_diag.errors import MhcDiagError
+from mhc_diag.sources.files.addresses import shown, split_login, without_secrets
 from mhc_diag.sources.files.remote import (
     Arrived,
     Denied,
@@ -26,9 +26,7 @@ from mhc_diag.sources.files.remote import (
     Patience,
     RemoteFolder,
     Transient,
-    shown,
     silent,
-    without_secrets,
 )
 from mhc_diag.sources.printable import printable
 
@@ -74,7 +72,7 @@ class WebFile:
 
     def __init__(self, url: str, timeout: float = TIMEOUT) -> None:
         self.name, self._timeout = shown(url), timeout
-        self._url, self._login = _split_login(url)
+        self._url, self._login = split_login(url)
         self._size, self._tag = -1, ""
         self._opener = urllib.request.OpenerDirector()
         for handler in (  # no file:// and no ftp://, wherever a redirect may lead
@@ -235,24 +233,6 @@ def web_folder(
     name = shown(urllib.parse.urlunsplit(parts._replace(path=folder)))
     found = RemoteFolder(name, place, names, arrived, patience)
     return found
-
-
-def _split_login(url: str) -> tuple[str, str]:
-    """The address without user and password, and the header that they make."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        if not parts.hostname or (parts.port is not None and parts.port == 0):
-            raise ValueError("it names no server")
-    except ValueError as e:
-        raise MhcDiagError(f"{shown(url)} is no address: {printable(e)}", hint="check its spelling") from e
-    host = parts.netloc.rpartition("@")[2]
-    path = urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~-._")
-    query = urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~-._?[]")
-    bare = urllib.parse.urlunsplit((parts.scheme, host, path, query, ""))
-    if parts.username is None:
-        return bare, ""
-    login = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
-    return bare, "Basic " + base64.b64encode(login.encode()).decode()
 
 
 def _some(answer: http.client.HTTPResponse, length: int) -> bytes:

@@ -82,8 +82,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         for at in range(0, len(body), 1 << 16):
-            self.wfile.write(body[at : at + (1 << 16)])
-            self.server.sent += len(body[at : at + (1 << 16)])
+            piece = body[at : at + (1 << 16)]
+            self.server.sent += len(piece)  # before it goes, as whoever gets it may look at once
+            self.wfile.write(piece)
 
 
 @pytest.fixture

@@ -44,6 +44,12 @@ CASES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
         "files",
         ("pytorch_model.bin",),
     ),
+    "the usual name before the safe format": (
+        ("pytorch_model.bin", "vae.safetensors"),
+        "files",
+        ("pytorch_model.bin",),
+    ),
+    "the safe format before pickles": (("net.safetensors", "epoch.pt"), "files", ("net.safetensors",)),
     "one pickle": (("last.ckpt", "optimizer.pt"), "files", ("last.ckpt",)),
     "adapters beside": (("adapter_model.safetensors", *SHARDS), "files", SHARDS),
     "distributed": ((".metadata", "__0_0.distcp"), "distributed", (".metadata",)),

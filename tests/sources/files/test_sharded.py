@@ -43,7 +43,7 @@ def test_index_and_folder_are_the_same_model(sharded: Path) -> None:
         file = open_tensors(target)
         assert set(file.names) == {"layers.0.mix", "embed", "layers.1.mix", "lm_head"}
         assert file.config == {"hc_eps": 0.25} and file.metadata["total_size"] == 1
-        assert (file.notes, file.absent, file.format) == ((), {}, "safetensors, 3 shards")
+        assert (file.notes, file.absent, file.format) == ((), {}, "sharded safetensors")
         assert scan_checkpoint(target).matrices[:, 0, 0, 0].tolist() == [0, 1]
     assert (open_tensors(sharded).name, open_tensors(sharded / INDEX).name) == (sharded.name, INDEX)
     assert {k: t.shape for k, t in state_dict(sharded).items()}["embed"] == (9, 2)
@@ -170,6 +170,20 @@ def test_shards_are_read_one_after_the_other(sharded: Path, monkeypatch: pytest.
     monkeypatch.setattr(SafetensorsFile, "arrays", watched)
     assert len(dict(open_tensors(sharded).read(["layers.1.mix", "embed", "layers.0.mix"]))) == 3
     assert seen == [(A, ["embed", "layers.0.mix"]), (B, ["layers.1.mix"])]
+
+
+def test_elsewhere_a_missing_shard_is_the_same_and_a_damaged_one_is_named(served: Any, sharded: Path) -> None:
+    for path in sharded.glob("*.*"):
+        (served.folder / path.name).write_bytes(path.read_bytes())
+    (served.folder / C).unlink()
+    stack = scan_checkpoint(served.url + INDEX)
+    assert stack.matrices[:, 0, 0, 0].tolist() == [0, 1]
+    assert any(
+        f"1 files of the checkpoint are not there, first {C}" in note for note in stack.provenance.notes
+    )
+    (served.folder / B).write_bytes((sharded / B).read_bytes()[:-4])
+    with pytest.raises(MhcDiagError, match=f"{served.url}{B} is a truncated or malformed"):
+        scan_checkpoint(served.url + INDEX)
 
 
 def test_a_shard_alone_keeps_its_note(sharded: Path) -> None:
