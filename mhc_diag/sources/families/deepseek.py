@@ -68,7 +68,15 @@ FACTOR = _configured.Wanted(("mhc_post_mult_value",), 2.0, "a number from 0 to 1
 
 def find(shapes: Shapes) -> Found:
     """Sites by run, layer and then attention before FFN."""
-    return _fused.find(shapes, _parse, ("attn", "ffn"))
+    linear = {name.removesuffix(".weight") for name in shapes if name.endswith("_hc.fn.weight")}
+
+    def parse(name: str) -> _named.Place | None:
+        key = KEY.fullmatch(name)
+        if not key or name[: key.start("part")] + "fn" in linear:
+            return None  # another layout's, where `fn` is a linear layer
+        return _named.Place(key["run"], int(key["layer"]), key["a"] or key["b"], key["part"])
+
+    return _fused.find(shapes, parse, ("attn", "ffn"))
 
 
 def variants(shapes: Shapes, config: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -137,12 +145,6 @@ def caps(
 def initial(site: FoundSite) -> dict[str, np.ndarray[Any, Any]]:
     """What transformers and nanowhale start from: base 0, scale 1."""
     return {"base": np.zeros(site.streams * (site.streams + 2)), "scale": np.ones(3)}
-
-
-def _parse(name: str) -> _named.Place | None:
-    if not (key := KEY.fullmatch(name)):
-        return None
-    return _named.Place(key["run"], int(key["layer"]), key["a"] or key["b"], key["part"])
 
 
 def _has_head(shapes: Shapes) -> bool:

@@ -40,7 +40,7 @@ TITLE = "HY-V4 (scale of 2: streams that are not mixed)"
 GENERIC = False
 VARIANTS = {
     "identity": Variant(
-        "the identity, for this code never mixes its streams, beside how branches read and write them",
+        "the identity, for this code never mixes its streams; how branches read and write them",
         "direct",
     )
 }
