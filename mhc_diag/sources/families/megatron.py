@@ -67,7 +67,7 @@ def find(shapes: Shapes) -> Found:
     """Sites by run, layer and then attention before MLP."""
     sites: list[FoundSite] = []
     skipped: list[Skipped] = []
-    for group in _named.grouped(shapes, _parse, KINDS):
+    for group in _named.grouped(shapes, _parse, KINDS, "hyper_connection."):
         parts = {role: shapes[name] for role, name in group.names.items()}
         n, layers = _streams_and_layers(parts, stacked=group.layer is None)
         if _named.is_prediction(group, shapes):
@@ -87,7 +87,7 @@ def variants(shapes: Shapes, config: Mapping[str, Any] | None) -> tuple[str, ...
 
     A learned head (`hc_head_fn`) is no proof of the transpose: dev had one for a month before it transposed.
     """
-    head = any(name.endswith("hc_head_fn") and "mtp" not in name.split(".") for name in shapes)
+    head = any("hc_head_fn" in name and "mtp" not in name.split(".") for name in shapes)
     later = "dev" if head else "single-pass"
     if any(tell is True for tell in _configured.tell(config, "mhc_single_pass")):
         return ("single-pass",)

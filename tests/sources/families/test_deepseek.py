@@ -199,6 +199,12 @@ def test_a_configuration_that_cannot_be_meant(config: dict[str, Any]) -> None:
     assert "config.json" in error.value.hint
 
 
+def test_numbers_of_numpy_in_a_training_checkpoint_are_numbers() -> None:
+    config = {"args": {"hc_sinkhorn_iters": np.int64(5), "hc_eps": np.float64(0.25), "seeds": np.arange(3)}}
+    assert deepseek.settings(config, "deepseek").values == {"hc_sinkhorn_iters": 5, "hc_eps": 0.25}
+    assert deepseek.variants({}, {"transformers_version": np.arange(3), "model_type": np.arange(3)})
+
+
 def test_what_a_configuration_says_is_safe_to_print() -> None:
     with pytest.raises(MhcDiagError) as error:
         deepseek.settings({"hc_eps": "\x1b[2J" + "x" * 10_000}, "deepseek")
@@ -363,10 +369,13 @@ def test_the_number_of_streams_follows_from_the_shapes(n: int) -> None:
     assert (site.path, site.kind, site.streams) == ("0", "ffn", n)
 
 
-def test_where_a_site_starts() -> None:
+@pytest.mark.parametrize("name", ["deepseek_v4", "glm5_next"])
+def test_where_a_site_starts(name: str, tiny_models: Any) -> None:
     (site,) = deepseek.find({"0.hc_ffn_base": (24,), "0.hc_ffn_scale": (3,)}).sites
-    start = deepseek.initial(site)
-    assert {role: array.shape for role, array in start.items()} == {"base": (24,), "scale": (3,)}
+    torch.manual_seed(0)
+    for module in sites_of(tiny_models.MAKE[name]()).values():
+        for role, array in deepseek.initial(site).items():
+            np.testing.assert_array_equal(getattr(module, role).detach().numpy(), array)
 
 
 def test_nanowhale_applies_its_matrix_as_it_is(slow: Any) -> None:
