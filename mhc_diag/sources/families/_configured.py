@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.families import Settings
 from mhc_diag.sources.printable import printable
@@ -91,14 +93,15 @@ def _checked(number: Wanted, told: list[tuple[str, Any]]) -> int | float:
     """The value that all agree on."""
     (name, value), *others = told
     whole = type(number.default) is int
+    allowed = (int, np.integer) if whole else (int, float, np.integer, np.floating)
     for key, found in told:
-        fits = type(found) in ((int,) if whole else (int, float)) and number.least <= found
+        fits = isinstance(found, allowed) and not isinstance(found, bool) and number.least <= found
         if not fits or not (found <= number.most if whole else found < number.most):
             raise _unusable(f"{key} = {_shown(found)}, expected {number.expected}")
     for key, other in others:
         if other != value:
             raise _unusable(f"{name} = {_shown(value)} and elsewhere {key} = {_shown(other)}")
-    return value
+    return int(value) if isinstance(value, (int, np.integer)) else float(value)
 
 
 def _shown(value: object) -> str:

@@ -48,11 +48,13 @@ class Formula:
     post_factor: float = 2.0
 
 
-def find(shapes: Shapes, parse: Callable[[str], _named.Place | None], kinds: Sequence[str]) -> Found:
-    """The sites among names with the roles `fn`, `base` and `scale`; `fn` may be missing."""
+def find(
+    shapes: Shapes, parse: Callable[[str], _named.Place | None], kinds: Sequence[str], mark: str
+) -> Found:
+    """The sites among names with a mark in them, in the roles `base`, `scale` and, if it is there, `fn`."""
     sites: list[FoundSite] = []
     skipped: list[Skipped] = []
-    for group in _named.grouped(shapes, parse, kinds):
+    for group in _named.grouped(shapes, parse, kinds, mark):
         parts = {role: shapes[name] for role, name in group.names.items()}
         n = _streams(parts)
         if not n and _without_mixing(parts):

@@ -44,10 +44,12 @@ class Group:
         return f"{self.path}.{self.kind}" if self.kind else self.path
 
 
-def grouped(names: Iterable[str], parse: Callable[[str], Place | None], kinds: Sequence[str]) -> list[Group]:
-    """The groups that names fall into, by run, layer and then the order of `kinds`."""
+def grouped(
+    names: Iterable[str], parse: Callable[[str], Place | None], kinds: Sequence[str], mark: str
+) -> list[Group]:
+    """The groups that names with a mark in them fall into, by run, layer and then the order of `kinds`."""
     found: dict[tuple[str, int | None, str], dict[str, str]] = {}
-    for name in names:
+    for name in [name for name in names if mark in name]:  # a model with experts has 100,000 others
         if place := parse(name):
             found.setdefault((place.run, place.layer, place.kind), {})[place.role] = name
     groups = [Group(*key, parts) for key, parts in found.items()]

@@ -68,7 +68,15 @@ FACTOR = _configured.Wanted(("mhc_post_mult_value",), 2.0, "a number from 0 to 1
 
 def find(shapes: Shapes) -> Found:
     """Sites by run, layer and then attention before FFN."""
-    return _fused.find(shapes, _parse, ("attn", "ffn"))
+    linear = {name.removesuffix(".weight") for name in shapes if name.endswith("_hc.fn.weight")}
+
+    def parse(name: str) -> _named.Place | None:
+        key = KEY.fullmatch(name)
+        if not key or name[: key.start("part")] + "fn" in linear:
+            return None  # another layout's, where `fn` is a linear layer
+        return _named.Place(key["run"], int(key["layer"]), key["a"] or key["b"], key["part"])
+
+    return _fused.find(shapes, parse, ("attn", "ffn"), "hc")
 
 
 def variants(shapes: Shapes, config: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -78,15 +86,16 @@ def variants(shapes: Shapes, config: Mapping[str, Any] | None) -> tuple[str, ...
     `model.` before it, and transformers has `hc_head.hc_fn`.
     """
     bare = "model.hc_head_fn" in shapes
-    one = any(".ffn.shared_expert." in name for name in shapes)
-    several = any(".shared_experts." in name for name in shapes)
+    experts = [name for name in shapes if ".shared_expert" in name]
+    one = any(".ffn.shared_expert." in name for name in experts)
+    several = any(".shared_experts." in name for name in experts)
     usual = "deepseek" if _has_head(shapes) or _is_glm(shapes, config) else "headless"
     if bare and one and not several:
         return ("nanowhale",)
     if one or (bare and not several):
         return ("nanowhale", usual)
     official = "hc_head_fn" in shapes  # whoever saved its configuration, that file is DeepSeek's own
-    if not official and "5.8.0" in _configured.tell(config, "transformers_version"):
+    if not official and "5.8.0" in map(str, _configured.tell(config, "transformers_version")):
         return ("transformers-5.8.0", usual)
     return (usual,)
 
@@ -139,14 +148,9 @@ def initial(site: FoundSite) -> dict[str, np.ndarray[Any, Any]]:
     return {"base": np.zeros(site.streams * (site.streams + 2)), "scale": np.ones(3)}
 
 
-def _parse(name: str) -> _named.Place | None:
-    if not (key := KEY.fullmatch(name)):
-        return None
-    return _named.Place(key["run"], int(key["layer"]), key["a"] or key["b"], key["part"])
-
-
 def _has_head(shapes: Shapes) -> bool:
-    return any(name.endswith(HEADS) and not name.startswith("mtp") for name in shapes)
+    heads = [name for name in shapes if "hc_head" in name]
+    return any(name.endswith(HEADS) and not name.startswith("mtp") for name in heads)
 
 
 def _is_glm(shapes: Shapes, config: Mapping[str, Any] | None) -> bool:

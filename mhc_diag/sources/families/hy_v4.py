@@ -40,7 +40,7 @@ TITLE = "HY-V4 (scale of 2: streams that are not mixed)"
 GENERIC = False
 VARIANTS = {
     "identity": Variant(
-        "the identity, for this code never mixes its streams, beside how branches read and write them",
+        "the identity, for this code never mixes its streams; how branches read and write them",
         "direct",
     )
 }
@@ -56,7 +56,7 @@ def find(shapes: Shapes) -> Found:
     """Sites by run, layer and then attention before FFN; other shapes under these names are others'."""
     sites: list[FoundSite] = []
     skipped: list[Skipped] = []
-    for group in _named.grouped(shapes, _parse, ("attn", "ffn")):
+    for group in _named.grouped(shapes, _parse, ("attn", "ffn"), "hc"):
         n = _streams({part: shapes[name] for part, name in group.names.items()})
         if n and _named.is_prediction(group, shapes):
             skipped.append(Skipped(group.path, _named.PREDICTION))

@@ -67,7 +67,7 @@ def find(shapes: Shapes) -> Found:
     """Sites by run, layer and then attention before MLP."""
     sites: list[FoundSite] = []
     skipped: list[Skipped] = []
-    for group in _named.grouped(shapes, _parse, KINDS):
+    for group in _named.grouped(shapes, _parse, KINDS, "hyper_connection."):
         parts = {role: shapes[name] for role, name in group.names.items()}
         n, layers = _streams_and_layers(parts, stacked=group.layer is None)
         if _named.is_prediction(group, shapes):
@@ -87,7 +87,7 @@ def variants(shapes: Shapes, config: Mapping[str, Any] | None) -> tuple[str, ...
 
     A learned head (`hc_head_fn`) is no proof of the transpose: dev had one for a month before it transposed.
     """
-    head = any(name.endswith("hc_head_fn") and "mtp" not in name.split(".") for name in shapes)
+    head = any("hc_head_fn" in name and "mtp" not in name.split(".") for name in shapes)
     later = "dev" if head else "single-pass"
     if any(tell is True for tell in _configured.tell(config, "mhc_single_pass")):
         return ("single-pass",)
@@ -112,7 +112,7 @@ def settings(config: Mapping[str, Any] | None, variant: str) -> Settings:
 
 def read(site: FoundSite, tensors: Tensors) -> Read:
     """All rows of `mapping_proj`, which reads the normalised streams together."""
-    return Read(_of(site, tensors["proj"]), site.streams, blocks=1)
+    return Read(_of(site, tensors["proj"], 2), site.streams, blocks=1)
 
 
 def build(
@@ -181,9 +181,15 @@ def _told(config: Mapping[str, Any] | None, *keys: str) -> bool:
     return any(True for key in keys for _ in _configured.tell(config, key))
 
 
-def _of(site: FoundSite, numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """What a tensor holds for one site."""
-    return numbers if site.index is None else numbers[site.index]
+def _of(site: FoundSite, numbers: np.ndarray[Any, Any], dimensions: int) -> np.ndarray[Any, Any]:
+    """What a tensor holds for one site, of so many dimensions."""
+    return numbers if site.index is None or numbers.ndim == dimensions else numbers[site.index]
+
+
+def _alpha(site: FoundSite, numbers: np.ndarray[Any, Any]) -> float:
+    """One number, out of as many as there are layers where they are stacked."""
+    flat = numbers.reshape(-1)
+    return float(flat[site.index or 0] if len(flat) > 1 else flat[0])
 
 
 def _bias_and_alpha(
@@ -191,9 +197,9 @@ def _bias_and_alpha(
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """(L, n^2 + 2n) each."""
     held = list(zip(sites, tensors, strict=True))
-    bias = np.stack([_of(site, t["bias"]) for site, t in held]).astype(np.float64)
+    bias = np.stack([_of(site, t["bias"], 1) for site, t in held]).astype(np.float64)
     names = ("alpha_pre", "alpha_post", "alpha_res")
-    alphas = np.array([[_of(site, t[name]).reshape(()) for name in names] for site, t in held], np.float64)
+    alphas = np.array([[_alpha(site, t[name]) for name in names] for site, t in held])
     return bias, _fused.spread(alphas, sites[0].streams)
 
 

@@ -47,12 +47,12 @@ KEY = re.compile(
 
 def find(shapes: Shapes) -> Found:
     """Sites by run, layer and then attention before MLP."""
-    return _fused.find(shapes, _parse, ("attn", "mlp"))
+    return _fused.find(shapes, _parse, ("attn", "mlp"), "_mhc.hc_")
 
 
 def variants(shapes: Shapes, config: Mapping[str, Any] | None) -> tuple[str, ...]:
     """MindSpeed's for Megatron's names, and else both."""
-    megatron = all("decoder" in name.split(".") for name in shapes if _parse(name))
+    megatron = all("decoder" in name.split(".") for name in shapes if "_mhc.hc_" in name and _parse(name))
     return ("mindspeed",) if megatron else ("mindspeed", "direct")
 
 

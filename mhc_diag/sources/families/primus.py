@@ -54,7 +54,7 @@ def find(shapes: Shapes) -> Found:
             return None  # `base` and `scale` beside a bare `fn` are other codes'
         return _named.Place(key["run"], int(key["layer"]), key["kind"], key["part"])
 
-    return _fused.find(shapes, parse, ("attn", "ffn"))
+    return _fused.find(shapes, parse, ("attn", "ffn"), "_hc.")
 
 
 def variants(shapes: Shapes, config: Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ def find(shapes: Shapes) -> Found:
     """Sites by run, layer and then attention before MLP. None of their numbers are needed."""
     sites: list[FoundSite] = []
     skipped: list[Skipped] = []
-    for group in _named.grouped(shapes, _parse, ("attn", "mlp")):
+    for group in _named.grouped(shapes, _parse, ("attn", "mlp"), "block_inject_weight"):
         shape = shapes[group.names["inject"]]
         n = shape[0] if shape else 0
         if not 1 <= n <= MOST_STREAMS or not _fused.reads_streams(shape, n, n):

@@ -199,6 +199,12 @@ def test_a_configuration_that_cannot_be_meant(config: dict[str, Any]) -> None:
     assert "config.json" in error.value.hint
 
 
+def test_numbers_of_numpy_in_a_training_checkpoint_are_numbers() -> None:
+    config = {"args": {"hc_sinkhorn_iters": np.int64(5), "hc_eps": np.float64(0.25), "seeds": np.arange(3)}}
+    assert deepseek.settings(config, "deepseek").values == {"hc_sinkhorn_iters": 5, "hc_eps": 0.25}
+    assert deepseek.variants({}, {"transformers_version": np.arange(3), "model_type": np.arange(3)})
+
+
 def test_what_a_configuration_says_is_safe_to_print() -> None:
     with pytest.raises(MhcDiagError) as error:
         deepseek.settings({"hc_eps": "\x1b[2J" + "x" * 10_000}, "deepseek")
@@ -363,7 +369,59 @@ def test_the_number_of_streams_follows_from_the_shapes(n: int) -> None:
     assert (site.path, site.kind, site.streams) == ("0", "ffn", n)
 
 
-def test_where_a_site_starts() -> None:
+@pytest.mark.parametrize("name", ["deepseek_v4", "glm5_next"])
+def test_where_a_site_starts(name: str, tiny_models: Any) -> None:
     (site,) = deepseek.find({"0.hc_ffn_base": (24,), "0.hc_ffn_scale": (3,)}).sites
-    start = deepseek.initial(site)
-    assert {role: array.shape for role, array in start.items()} == {"base": (24,), "scale": (3,)}
+    torch.manual_seed(0)
+    for module in sites_of(tiny_models.MAKE[name]()).values():
+        for role, array in deepseek.initial(site).items():
+            np.testing.assert_array_equal(getattr(module, role).detach().numpy(), array)
+
+
+def test_nanowhale_applies_its_matrix_as_it_is(slow: Any) -> None:
+    """Its block written out: new[i] = post[i] out + sum_j comb[i, j] x[j]."""
+    rng = np.random.default_rng(6)
+    tensors = {
+        "fn": rng.standard_normal((ROWS, N * WIDTH)),
+        "base": rng.standard_normal(ROWS),
+        "scale": rng.standard_normal(3),
+    }
+    site = FoundSite("model.layers.0", "attn", N, "model.layers.", {}, {"fn": "fn"})
+    settings = deepseek.settings(None, "nanowhale")
+    streams, out = rng.standard_normal((2, N, WIDTH)), rng.standard_normal(WIDTH)
+    values = slow.seen(deepseek, site, tensors, streams)
+    made = deepseek.build([site], [tensors], values, "nanowhale", settings)
+    assert made.pre is not None and made.post is not None
+    for token, x in enumerate(streams):
+        pre, post, z = slow.split(tensors["base"], tensors["scale"], tensors["fn"], x)
+        comb = slow.deepseek(z, 20, 1e-6)
+        after = [2 * slow.sigmoid(post[i]) * out + sum(comb[i, j] * x[j] for j in range(N)) for i in range(N)]
+        ours = made.matrices[0, token] @ x + made.post[0, token][:, None] * out
+        np.testing.assert_allclose(ours, after, atol=1e-12)
+        np.testing.assert_allclose(made.pre[0, token], slow.sigmoid(pre) + 1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "layers.{}.hc_{}_{}",  # DeepSeek's own, lmdeploy, exllamav3
+        "model.layers.{}.hc_{}_{}",  # vLLM, SGLang, xorl
+        "model.layers.{}.{}_hc.{}",  # NeMo Automodel
+        "model.language_model.layers.{}.hc_{}_{}",  # GLM-5
+        "language_model.layers.{}.{}_hc.{}",
+    ],
+)
+def test_names_in_use(name: str) -> None:
+    parts = {"fn": (ROWS, N * WIDTH), "base": (ROWS,), "scale": (3,)}
+    shapes = {
+        name.format(layer, kind, part): shape
+        for layer in (10, 9)
+        for kind in ("ffn", "attn")
+        for part, shape in parts.items()
+    }
+    found = deepseek.find(shapes)
+    run = name[: name.index("{}")]
+    assert [(s.path, s.kind) for s in found.sites] == [
+        (f"{run}{i}", k) for i in (9, 10) for k in ("attn", "ffn")
+    ]
+    assert {s.run for s in found.sites} == {run} and not found.skipped

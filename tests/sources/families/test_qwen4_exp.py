@@ -46,7 +46,10 @@ def test_agrees_with_the_probe_whatever_transformers_saves(
     assert stack.pre is None and stack.post is None
     assert stack.provenance.how.startswith("the identity, whatever the input")
     assert stack.provenance.notes == () and stack.provenance.skipped == ()
-    assert stack.caps is not None and stack.caps.rows.tolist() == [1.0] * 8
+    assert stack.provenance.audit == ()
+    sites = qwen4_exp.find({name: array.shape for name, array in tiny_checkpoint().items()}).sites
+    caps = qwen4_exp.caps(sites, [{}] * len(sites), None, "identity", qwen4_exp.settings(None, "identity"))
+    assert caps.rows.tolist() == caps.columns.tolist() == [1.0] * 8
 
 
 def test_order_and_prediction_blocks() -> None:

@@ -44,3 +44,26 @@ def split(base: Any, scale: Any, fn: Any, streams: Any) -> tuple[Any, Any, Any]:
     read = 0 * base if streams is None else np.asarray(fn, np.float64) @ normalised(streams)
     z = [base[i] + scale[0 if i < n else 1 if i < 2 * n else 2] * read[i] for i in range(len(base))]
     return np.array(z[:n]), np.array(z[n : 2 * n]), np.array(z[2 * n :]).reshape(n, n)
+
+
+def agree(made: Any, token: int, expected: dict[str, Any]) -> None:
+    """Whether what a layout made for its first site is what was written out."""
+    for name, numbers in expected.items():
+        np.testing.assert_allclose(getattr(made, name)[0, token], numbers, rtol=0, atol=1e-12, err_msg=name)
+
+
+def seen(family: Any, site: Any, tensors: Any, streams: Any) -> Any:
+    """What a site reads off (T, n, C) streams, as a scan of saved activations would have it: (1, T, 1, R)."""
+    weight = family.read(site, tensors).weight.astype(np.float64)
+    return np.stack([weight @ normalised(token) for token in streams])[None, :, None]
+
+
+def hold(family: Any, site: Any, tensors: Any, variant: str, settings: Any, reach: Any, streams: Any) -> None:
+    """No matrix of any token has a sum above the layout's bounds."""
+    caps = family.caps([site], [tensors], reach[None], variant, settings)
+    values = seen(family, site, tensors, streams)
+    assert (np.abs(values) <= reach * (1 + 1e-12)).all()
+    m = family.build([site], [tensors], values, variant, settings).matrices
+    assert m.sum(axis=-1).max() <= caps.rows[0] * (1 + 1e-12)
+    assert m.sum(axis=-2).max() <= caps.columns[0] * (1 + 1e-12)
+    assert min(caps.rows[0], caps.columns[0]) == 1

@@ -24,6 +24,8 @@ def observations(subject: Subject, seen: Seen) -> Iterator[Observation]:
     """The groups of sites whose parameters, large ones included, are equal."""
     groups: dict[tuple[tuple[str, bytes], ...], list[int]] = {}
     for number, site in enumerate(subject.sites):
+        if not (site.tensors or site.reads):
+            continue  # nothing was read that could be the same
         groups.setdefault(_print(subject, number, site, seen), []).append(number)
     several = [
         numbers
