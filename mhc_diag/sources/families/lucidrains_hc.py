@@ -22,7 +22,8 @@ return the mixed ones, and so does mHC-lite's code.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
@@ -69,10 +70,17 @@ BESIDE = ("residual_transform.", "depth_residual_fn.")
 ASSUMED = "no configuration tells tanh: the default, a tanh over the dynamic part, was taken"
 
 
+@dataclass(frozen=True, slots=True)
+class Viewed(FoundSite):
+    """A site whose branch may be given several views, or fractions, of the streams."""
+
+    views: int = 1
+    fractions: int = 1
+
+
 def find(shapes: Mapping[str, tuple[int, ...]]) -> Found:
     """Sites in the order that their names tell."""
     named: dict[str, dict[str, str]] = {}
-    streams: dict[str, int] = {}
     skipped: list[Skipped] = []
     for prefix in sequence.owners(shapes, "static_alpha"):
         if any(prefix + other in shapes for other in OTHER_CODE) or len(shapes[prefix + "static_alpha"]) != 2:
@@ -80,23 +88,23 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Found:
         found = {
             role: prefix + name for role, names in ROLES.items() for name in names if prefix + name in shapes
         }
-        count, reason = _streams({role: _inputs_first(name, shapes[name]) for role, name in found.items()})
+        reason = _reason({role: _inputs_first(name, shapes[name]) for role, name in found.items()})
         if beside := [part for part in BESIDE if any(name.startswith(prefix + part) for name in shapes)]:
             reason = reason or f"{beside[0].rstrip('.')} changes the streams beside the mixing"
         if reason:
             skipped.append(Skipped(prefix.rstrip("."), reason))
         else:
-            named[prefix], streams[prefix] = found, count
+            named[prefix] = found
     places, unclear = sequence.in_order(named)
     sites = []
     for place in places:
         roles = named[place.prefix]
         small = {role: roles[role] for role in ROLES if role not in READS}
-        beta_fn = _inputs_first(roles["beta_fn"], shapes[roles["beta_fn"]])
-        if beta_fn[1:] > (1,) and len(shapes[roles["static_beta"]]) == 1:
-            small["beta_fn"] = roles["beta_fn"]  # its columns are the fractions of a stream
         reads = {role: roles[role] for role in READS}
-        sites.append(FoundSite(place.path, place.kind, streams[place.prefix], place.run, small, reads))
+        rows, columns = shapes[roles["static_alpha"]]
+        f = _fractions({role: _inputs_first(name, shapes[name]) for role, name in roles.items()})
+        shape = {"views": (columns - rows) // f, "fractions": f}
+        sites.append(Viewed(place.path, place.kind, rows, place.run, small, reads, **shape))
     return Found(tuple(sites), (*skipped, *unclear))
 
 
@@ -157,13 +165,13 @@ def caps(
     """No entry is further from its static part than the tanh lets it: abs(scale)."""
     rows, columns = [], []
     for k, (site, t) in enumerate(zip(sites, tensors, strict=True)):
-        static = _unfolded(site, t, t["static_alpha"][None].astype(np.float64))[0][0]
+        static = _unfolded(site, t["static_alpha"][None].astype(np.float64))[0][0]
         moved = np.zeros_like(static)
         if reach is not None:
             most = reach[k].max(axis=0)[: t["static_alpha"].shape[1]]
             most = np.tanh(most) if settings.values.get("activation") != "none" else most
             wide = np.broadcast_to(abs(float(t["scale"])) * most, t["static_alpha"].shape)
-            moved = _unfolded(site, t, wide[None])[0][0]
+            moved = _unfolded(site, wide[None])[0][0]
         one = entrywise_caps(static[None], moved[None])
         if variant == "unapplied" and not _always(site, t["static_beta"].ndim):
             one = identity_caps(1)
@@ -173,11 +181,9 @@ def caps(
 
 
 def initial(site: FoundSite) -> dict[str, np.ndarray[Any, Any]]:
-    """The identity for whole streams; NaN where the code takes the layer's number into account."""
-    n = site.streams
-    if "beta_fn" in site.tensors:
-        return {"static_alpha": np.full((n, 2 * n), np.nan)}
-    static = np.concatenate([np.full((n, 1), np.nan), np.eye(n)], axis=1)
+    """The identity for the streams; NaN where the code takes the layer's number into account."""
+    rows, viewed = site.streams, cast(Viewed, site)
+    static = np.concatenate([np.full((rows, viewed.views * viewed.fractions), np.nan), np.eye(rows)], axis=1)
     return {"static_alpha": static, "scale": np.array(0.01), "beta_scale": np.array(0.01)}
 
 
@@ -190,23 +196,23 @@ def _site(
     beta = t["static_beta"].astype(np.float64).reshape(n, -1)[None]
     if values is not None:
         moved = np.tanh(values) if tanh else values
-        f = _fractions(t)
+        f = cast(Viewed, site).fractions
         folded = moved[..., :columns].reshape(len(moved), n // f, f, columns)  # (T, s, f, columns)
         alpha = alpha + float(t["scale"]) * np.swapaxes(folded, 1, 2).reshape(len(moved), n, columns)
         beta = beta + float(t["beta_scale"]) * moved[..., columns : columns + beta.shape[-1]]
-    matrix, pre = _unfolded(site, t, alpha)
+    matrix, pre = _unfolded(site, alpha)
     if variant == "unapplied" and not _always(site, t["static_beta"].ndim):
         matrix = np.broadcast_to(np.eye(n), matrix.shape)
     nothing = np.full((len(alpha), n), np.nan)
-    one_write = beta.shape[-1] == _fractions(t) == 1
+    one_write = beta.shape[-1] == cast(Viewed, site).fractions == 1
     return matrix, pre[..., 0] if pre.shape[-1] == 1 else nothing, beta[..., 0] if one_write else nothing
 
 
 def _unfolded(
-    site: FoundSite, t: Tensors, alpha: np.ndarray[Any, Any]
+    site: FoundSite, alpha: np.ndarray[Any, Any]
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """M (T, n f, n f) and pre (T, n f, v f) out of alpha (T, f n, f (v + n)); fractions side by side."""
-    f = _fractions(t)
+    f = cast(Viewed, site).fractions
     n = site.streams // f
     split = alpha.reshape(len(alpha), f, n, f, -1)  # (T, f in, s in, f out, v + s out)
     views = split.shape[-1] - n
@@ -214,8 +220,9 @@ def _unfolded(
     return matrix, split[..., :views].transpose(0, 2, 1, 4, 3).reshape(len(alpha), n * f, views * f)
 
 
-def _fractions(t: Tensors) -> int:
-    return int(t["beta_fn"].shape[1]) if "beta_fn" in t else 1
+def _fractions(parts: Mapping[str, tuple[int, ...]]) -> int:
+    """Into how many parts each stream is cut; where `static_beta` has two axes, branches are counted."""
+    return parts["beta_fn"][1] if len(parts["beta_fn"]) == 2 and len(parts["static_beta"]) == 1 else 1
 
 
 def _always(site: FoundSite, beta_axes: int) -> bool:
@@ -237,16 +244,15 @@ def _inputs_first(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
-def _streams(parts: Mapping[str, tuple[int, ...]]) -> tuple[int, str]:
-    """Number of streams (and their fractions) that the shapes agree on, or the reason why they do not."""
+def _reason(parts: Mapping[str, tuple[int, ...]]) -> str:
+    """Why the shapes of a site are not of this layout, if they are not."""
     if "static_beta" not in parts and {"gamma", "fn"} <= parts.keys():
-        return 0, "no static_beta beside it: the branch's output is not added to the streams there"
+        return "no static_beta beside it: the branch's output is not added to the streams there"
     if missing := [ROLES[role][0] for role in ROLES if role not in parts]:
-        return 0, f"no {missing[0]} beside it: no code that is known"
+        return f"no {missing[0]} beside it: no code that is known"
     (rows, columns), beta, fn, beta_fn = (parts[r] for r in ("static_alpha", "static_beta", "fn", "beta_fn"))
     channels = parts["gamma"][0] if parts["gamma"] else 0
-    several = len(beta) == 2
-    f = beta_fn[1] if len(beta_fn) == 2 and not several else 1
+    several, f = len(beta) == 2, _fractions(parts)
     views = columns // f - rows // f if f else 0
     fits = (
         f
@@ -260,7 +266,5 @@ def _streams(parts: Mapping[str, tuple[int, ...]]) -> tuple[int, str]:
         and parts["gamma"] in ((channels,), (channels, 1, 1))
         and parts["scale"] == parts["beta_scale"] == ()
     )
-    if fits:
-        return rows, ""
     seen = ", ".join(f"{role} {shape}" for role, shape in sorted(parts.items()))
-    return 0, f"shapes that do not belong together: {seen}"
+    return "" if fits else f"shapes that do not belong together: {seen}"

@@ -23,7 +23,8 @@ above. The first of them normalise all streams together, norm.gamma (n C), and a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
@@ -71,16 +72,23 @@ PROJECTION = sinkhorn.PRESETS["lucidrains"]
 MOST_PROPOSALS = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Cut(FoundSite):
+    """A site that may mix fractions of the streams."""
+
+    fractions: int = 1
+
+
 def find(shapes: Mapping[str, tuple[int, ...]]) -> Found:
     """Sites in the order that their names tell."""
-    streams: dict[str, int] = {}
+    known: list[str] = []
     skipped: list[Skipped] = []
     for prefix in sequence.owners(shapes, "residual_scale"):
         names = {role: prefix + name for role, name in READS.items()} | {n: prefix + n for n in SMALL}
         parts = {role: shapes[name] for role, name in names.items() if name in shapes}
         if len(parts.get("static_alpha", ())) != 2 or _another(parts):
             continue
-        count, reason = _streams(parts)
+        reason = _reason(parts)
         if beside := [part for part in BESIDE if any(name.startswith(prefix + part) for name in shapes)]:
             reason = (
                 reason or f"{beside[0].rstrip('.')} changes the streams beside the mixing, or what is read"
@@ -88,8 +96,8 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Found:
         if reason:
             skipped.append(Skipped(prefix.rstrip("."), reason))
         else:
-            streams[prefix] = count
-    places, unclear = sequence.in_order(streams)
+            known.append(prefix)
+    places, unclear = sequence.in_order(known)
     functions: dict[str, tuple[int, ...]] = {}
     sites: list[FoundSite] = []
     for place in places:
@@ -98,7 +106,8 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Found:
         shape = shapes[reads["fn"]]
         if shapes[reads["gamma"]] != (shape[-2],):
             reads = {}  # of a version that applies nothing
-        site = FoundSite(place.path, place.kind, streams[place.prefix], place.run, small, reads)
+        rows, columns = shapes[small["static_alpha"]]
+        site = Cut(place.path, place.kind, rows, place.run, small, reads, fractions=columns - rows)
         if functions.setdefault(place.run, shape) == shape:
             sites.append(site)
         else:
@@ -172,8 +181,8 @@ def caps(
 
 def initial(site: FoundSite) -> dict[str, np.ndarray[Any, Any]]:
     """The identity for the streams; NaN where the code takes the layer's number into account."""
-    n = site.streams
-    static = np.concatenate([np.full((n, 1), np.nan), np.eye(n)], axis=1)
+    n, cut = site.streams, cast(Cut, site)
+    static = np.concatenate([np.full((n, cut.fractions), np.nan), np.eye(n)], axis=1)
     scales = {name: np.full(1, 0.01) for name in ("pre_branch_scale", "residual_scale")}
     return {"static_alpha": static, "h_post_scale": np.array(0.01), **scales}
 
@@ -227,19 +236,19 @@ def _another(parts: Mapping[str, tuple[int, ...]]) -> bool:
     return len(parts.get("fn", ())) == 2 and parts["fn"][1] != parts["static_alpha"][1]
 
 
-def _streams(parts: Mapping[str, tuple[int, ...]]) -> tuple[int, str]:
-    """Number of streams (and their fractions) that the shapes agree on, or the reason why they do not."""
+def _reason(parts: Mapping[str, tuple[int, ...]]) -> str:
+    """Why the shapes of a site are not of this layout, if they are not."""
     if "static_beta" not in parts and {"gamma", "fn"} <= parts.keys():
-        return 0, "no static_beta beside it: the branch's output is not added to the streams there"
+        return "no static_beta beside it: the branch's output is not added to the streams there"
     if missing := [name for name in (*READS, *SMALL) if name not in parts]:
-        return 0, f"no {READS.get(missing[0], missing[0])} beside it: no code that is known"
+        return f"no {READS.get(missing[0], missing[0])} beside it: no code that is known"
     (rows, columns), beta, fn, beta_fn = (parts[r] for r in ("static_alpha", "static_beta", "fn", "beta_fn"))
     second = len(beta) == 3
     f = beta_fn[1] if len(beta_fn) == 2 else 1
     channels = fn[-2] if len(fn) in (2, 3) else 0
     together = (rows * channels,) if len(fn) == 2 else (channels,)
     if f > 1 and not second and columns * f == (rows + f) * f:
-        return 0, "fractions of each stream in the first version, which projects what is not square"
+        return "fractions of each stream in the first version, which projects what is not square"
     fits = (
         1 <= rows <= MOST_STREAMS
         and f >= 1
@@ -254,7 +263,5 @@ def _streams(parts: Mapping[str, tuple[int, ...]]) -> tuple[int, str]:
         and parts["pre_branch_scale"] == parts["residual_scale"] == (1,)
         and parts["h_post_scale"] == ()
     )
-    if fits:
-        return rows, ""
     seen = ", ".join(f"{role} {shape}" for role, shape in sorted(parts.items()))
-    return 0, f"shapes that do not belong together: {seen}"
+    return "" if fits else f"shapes that do not belong together: {seen}"

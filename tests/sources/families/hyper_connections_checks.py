@@ -35,18 +35,10 @@ class Views(nn.Module):
 
 def build(kind: str, depth: int = 3, **options: Any) -> tuple[Any, Tensor]:
     """A model with perturbed parameters, and an input for it."""
-    if options.get("num_input_views", 1) > 1:
-        options["branch"] = Views
-    if kind != "channel first":
-        return perturbed(Stacked(kind, depth=depth, **options)), INPUT
-    model = Stacked(
-        kind,
-        depth=depth,
-        start=nn.Conv2d(3, DIM, 2, stride=2),
-        branch=lambda: nn.Conv2d(DIM, DIM, 3, padding=1),
-        **options,
-    )
-    return perturbed(model), IMAGE
+    images = kind == "channel first"
+    start = {"start": nn.Conv2d(3, DIM, 2, stride=2)} if images else {}
+    model = Stacked(kind, depth=depth, **start, **_branch(kind, options), **options)
+    return perturbed(model), IMAGE if images else INPUT
 
 
 def still(model: nn.Module) -> nn.Module:
@@ -147,6 +139,23 @@ def check_caps(
     assert (sums.sum(axis=-1).max(axis=(1, 2)) <= stack.caps.rows * (1 + 1e-12)).all()
     assert (sums.sum(axis=-2).max(axis=(1, 2)) <= stack.caps.columns * (1 + 1e-12)).all()
     return stack
+
+
+def check_fresh(kind: str, folder: Path, **options: Any) -> None:
+    """A model that was never trained is told to be so, and one whose mixing alone stood still as well."""
+    model: Any = build(kind, **options)[0]
+    fresh = Stacked(kind, **_branch(kind, options), **options)
+    seen = {item.check: item.text for item in scan(saved(fresh, folder / "x.pt"))[0].provenance.audit}
+    assert "unmoved" in seen and "mixing-unmoved" not in seen and "moved" not in seen
+    assert "fn is all zero" in seen["all-zero"]
+    told = scan(saved(model, folder / "x.pt"))[0].provenance.audit
+    assert not {"unmoved", "mixing-unmoved", "all-zero"} & {item.check for item in told}
+
+
+def _branch(kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    if kind == "channel first":
+        return {"branch": lambda: nn.Conv2d(DIM, DIM, 3, padding=1)}
+    return {"branch": Views} if options.get("num_input_views", 1) > 1 else {}
 
 
 def _is_read(name: str, parameter: Tensor) -> bool:

@@ -192,13 +192,7 @@ def test_sites_of_other_codes_are_not_claimed(other: str) -> None:
     assert not found.sites and not found.skipped
 
 
-def test_where_the_code_starts(library: Any) -> None:
-    from hyper_connections import HyperConnections
-
-    for layer in range(6):
-        fresh = HyperConnections(N, dim=WIDTH, layer_index=layer).state_dict()
-        (found,) = lucidrains_hc.find({f"0.{name}": tuple(t.shape) for name, t in fresh.items()}).sites
-        for role, start in lucidrains_hc.initial(found).items():
-            stored = fresh[found.tensors[role][2:]].numpy()
-            np.testing.assert_allclose(np.where(np.isnan(start), stored, start), stored, rtol=1e-6)
-            assert start.shape == stored.shape
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_fresh_model_is_where_the_code_starts(name: str, library: Any, tmp_path: Path) -> None:
+    kind, options = CLASSES[name]
+    library.check_fresh(kind, tmp_path, **options)

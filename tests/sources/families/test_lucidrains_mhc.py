@@ -214,14 +214,7 @@ def test_sites_with_other_numbers_of_proposals_are_not_mixed_up() -> None:
     assert [s.path for s in found.sites] == ["layers.0"] and found.skipped[0].what == "layers.1"
 
 
-def test_where_the_code_starts() -> None:
-    from hyper_connections import mHC
-    from hyper_connections.mHCv2 import mHC as mHCv2
-
-    for cls in (mHC, mHCv2):
-        fresh = cls(N, dim=WIDTH, layer_index=3).state_dict()
-        (found,) = lucidrains_mhc.find({f"0.{name}": tuple(t.shape) for name, t in fresh.items()}).sites
-        for role, start in lucidrains_mhc.initial(found).items():
-            stored = fresh[found.tensors[role][2:]].numpy()
-            np.testing.assert_allclose(np.where(np.isnan(start), stored, start), stored, rtol=1e-6)
-            assert start.shape == stored.shape
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_fresh_model_is_where_the_code_starts(name: str, library: Any, tmp_path: Path) -> None:
+    kind, options = CLASSES[name]
+    library.check_fresh(kind, tmp_path, **options)
