@@ -16,9 +16,9 @@ from mhc_diag.records import Skipped
 NUMBER = re.compile(r"(?<![0-9A-Za-z])\d{1,9}(?![0-9A-Za-z])")
 ABSURD = re.compile(r"\d{10}")
 KINDS = (
-    re.compile(r"(?!.*cross).*(?:attention|attn)", re.IGNORECASE),
-    re.compile(r".*cross", re.IGNORECASE),
-    re.compile(r".*(?:mlp|ffn|feed_?forward|moe|(?<![a-z])ff(?![a-z]))", re.IGNORECASE),
+    (1, re.compile(r"cross", re.IGNORECASE)),
+    (0, re.compile(r"attention|attn", re.IGNORECASE)),
+    (2, re.compile(r"mlp|ffn|feed_?forward|moe|(?<![a-z])ff(?![a-z])", re.IGNORECASE)),
 )
 KIND_WORDS = re.compile(
     r"(?:self_|cross_)?(?:attention|attn)|mlp|ffn|feed_?forward|moe|(?<![a-z])ff(?![a-z])", re.IGNORECASE
@@ -47,6 +47,24 @@ def owners(names: Iterable[str], parameter: str) -> list[str]:
         ['layers.0.hc.', '']
     """
     return [name[: -len(parameter)] for name in names if name == parameter or name.endswith(f".{parameter}")]
+
+
+def holders(prefixes: Iterable[str], names: Iterable[str], submodule: str) -> set[str]:
+    """Those of some prefixes whose modules have parameters in a submodule of that name.
+
+    Example:
+        >>> sorted(holders(["", "h.0.", "h.1."], ["h.0.gate.weight", "h.1.gate", "gate.bias"], "gate"))
+        ['', 'h.0.']
+    """
+    wanted, inside, found = set(prefixes), f".{submodule}.", set()
+    for name in names:
+        dotted = f".{name}"
+        at = dotted.find(inside)
+        while at >= 0:
+            if dotted[1 : at + 1] in wanted:
+                found.add(dotted[1 : at + 1])
+            at = dotted.find(inside, at + 1)
+    return found
 
 
 def in_order(prefixes: Iterable[str]) -> tuple[list[Place], list[Skipped]]:
@@ -97,7 +115,7 @@ def _place(prefix: str) -> tuple[Place, tuple[int, ...]]:
 def _rank(prefix: str) -> int | None:
     """Attention 0, cross-attention 1, feed-forward 2, judged by what follows the number or precedes it."""
     for text in reversed(NUMBER.split(prefix)):
-        for rank, words in enumerate(KINDS):
-            if words.match(text):
+        for rank, words in KINDS:
+            if words.search(text):
                 return rank
     return None

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from mhc_diag.sources.sequence import in_order, owners
+from mhc_diag.sources.sequence import holders, in_order, owners
 
 
 def order(names: str) -> list[str]:
@@ -77,3 +77,10 @@ def test_a_number_that_is_no_layer() -> None:
 def test_owners_are_whole_modules() -> None:
     names = ["a.static_alpha", "b.not_static_alpha", "c.static_alpha.weight", "static_alpha", "d.static_beta"]
     assert owners(names, "static_alpha") == ["a.", ""]
+
+
+def test_holders_of_a_submodule_in_names_of_any_length() -> None:
+    deep = "gate." * 20_000
+    names = ["h.0.gate.weight", "h.1.gate", "h.2.delegate.weight", f"{deep}x", "h.3.a.gate.b.gate.weight"]
+    prefixes = ["", "gate.", "h.0.", "h.1.", "h.2.", "h.3.a.", "h.3.a.gate.b."]
+    assert holders(prefixes, names, "gate") == {"", "gate.", "h.0.", "h.3.a.", "h.3.a.gate.b."}

@@ -37,13 +37,15 @@ def find(shapes: Shapes, static: Callable[[int], tuple[int, ...] | None]) -> Fou
     """
     streams: dict[str, int] = {}
     skipped: list[Skipped] = []
-    for prefix in sequence.owners(shapes, "residual_scale"):
+    prefixes = sequence.owners(shapes, "residual_scale")
+    gated = sequence.holders(prefixes, shapes, "depth_residual_fn")
+    for prefix in prefixes:
         names = {role: prefix + name for role, name in READS.items()} | {n: prefix + n for n in SMALL}
         parts = {role: shapes[name] for role, name in names.items() if name in shapes}
         n = _streams(parts)
         if not n or parts["static_alpha"] != static(n):
             continue
-        if any(name.startswith(prefix + "depth_residual_fn.") for name in shapes):
+        if prefix in gated:
             skipped.append(
                 Skipped(prefix.rstrip("."), "depth_residual_fn changes the streams beside the mixing")
             )

@@ -66,7 +66,7 @@ ROLES = {
 }
 READS = ("gamma", "fn", "beta_fn")
 OTHER_CODE = ("H_res_logits", "residual_scale", "pre_branch_scale", "h_post_scale")
-BESIDE = ("residual_transform.", "depth_residual_fn.")
+BESIDE = ("residual_transform", "depth_residual_fn")
 ASSUMED = "no configuration tells tanh: the default, a tanh over the dynamic part, was taken"
 
 
@@ -82,15 +82,17 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Found:
     """Sites in the order that their names tell."""
     named: dict[str, dict[str, str]] = {}
     skipped: list[Skipped] = []
-    for prefix in sequence.owners(shapes, "static_alpha"):
+    prefixes = sequence.owners(shapes, "static_alpha")
+    beside = {part: sequence.holders(prefixes, shapes, part) for part in BESIDE}
+    for prefix in prefixes:
         if any(prefix + other in shapes for other in OTHER_CODE) or len(shapes[prefix + "static_alpha"]) != 2:
             continue
         found = {
             role: prefix + name for role, names in ROLES.items() for name in names if prefix + name in shapes
         }
         reason = _reason({role: _inputs_first(name, shapes[name]) for role, name in found.items()})
-        if beside := [part for part in BESIDE if any(name.startswith(prefix + part) for name in shapes)]:
-            reason = reason or f"{beside[0].rstrip('.')} changes the streams beside the mixing"
+        if held := [part for part in BESIDE if prefix in beside[part]]:
+            reason = reason or f"{held[0]} changes the streams beside the mixing"
         if reason:
             skipped.append(Skipped(prefix.rstrip("."), reason))
         else:

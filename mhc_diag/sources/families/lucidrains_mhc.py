@@ -67,7 +67,7 @@ VARIANTS = {
 
 SMALL = ("static_alpha", "static_beta", "pre_branch_scale", "residual_scale", "h_post_scale")
 READS = {"gamma": "norm.gamma", "fn": "dynamic_alpha_fn", "beta_fn": "dynamic_beta_fn"}
-BESIDE = ("residual_transform.", "depth_residual_fn.", "maybe_mix_streams.")
+BESIDE = ("residual_transform", "depth_residual_fn", "maybe_mix_streams")
 PROJECTION = sinkhorn.PRESETS["lucidrains"]
 MOST_PROPOSALS = 64
 
@@ -83,16 +83,16 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Found:
     """Sites in the order that their names tell."""
     known: list[str] = []
     skipped: list[Skipped] = []
-    for prefix in sequence.owners(shapes, "residual_scale"):
+    prefixes = sequence.owners(shapes, "residual_scale")
+    beside = {part: sequence.holders(prefixes, shapes, part) for part in BESIDE}
+    for prefix in prefixes:
         names = {role: prefix + name for role, name in READS.items()} | {n: prefix + n for n in SMALL}
         parts = {role: shapes[name] for role, name in names.items() if name in shapes}
         if len(parts.get("static_alpha", ())) != 2 or _another(parts):
             continue
         reason = _reason(parts)
-        if beside := [part for part in BESIDE if any(name.startswith(prefix + part) for name in shapes)]:
-            reason = (
-                reason or f"{beside[0].rstrip('.')} changes the streams beside the mixing, or what is read"
-            )
+        if held := [part for part in BESIDE if prefix in beside[part]]:
+            reason = reason or f"{held[0]} changes the streams beside the mixing, or what is read"
         if reason:
             skipped.append(Skipped(prefix.rstrip("."), reason))
         else:

@@ -69,9 +69,11 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Found:
     streams: dict[str, int] = {}
     skipped: list[Skipped] = []
     unused: list[str] = []
-    for prefix in sequence.owners(shapes, LOGITS[0]):
+    prefixes = sequence.owners(shapes, LOGITS[0])
+    transformed = sequence.holders(prefixes, shapes, "residual_transform")
+    for prefix in prefixes:
         n, reason = _streams({name: shapes[prefix + name] for name in LOGITS if prefix + name in shapes})
-        if any(name.startswith(prefix + "residual_transform.") for name in shapes):
+        if prefix in transformed:
             reason = reason or "residual_transform changes the streams beside the mixing"
         if reason:
             skipped.append(Skipped(prefix.rstrip("."), reason))
