@@ -71,6 +71,13 @@ def test_claims_no_ordinary_model(name: str) -> None:
     assert not family.find(GPT2).sites
 
 
+def test_claims_nothing_of_another_layout(name: str) -> None:
+    family = plugins.load(FAMILIES, name)
+    for other in NAMES:
+        if other != name and not family.GENERIC:
+            assert not family.find({key: array.shape for key, array in tiny(other).items()}).sites, other
+
+
 def test_names_only_small_tensors_of_the_file(name: str) -> None:
     shapes = {key: array.shape for key, array in tiny(name).items()}
     sites = plugins.load(FAMILIES, name).find(shapes).sites

@@ -26,8 +26,12 @@ class Projection:
         return self.manifold if self.iterations is None else f"{self.manifold}:{self.iterations}"
 
 
-def parse(text: str) -> Projection:
+def parse(text: str, flag: str = "--project") -> Projection:
     """A projection from its name and, where it iterates, the number of iterations.
+
+    Args:
+        text: `sinkhorn:20`.
+        flag: where it was written, for messages.
 
     Raises:
         MhcDiagError: no such manifold, or iterations that are no number or not wanted.
@@ -39,13 +43,13 @@ def parse(text: str) -> Projection:
     name, colon, count = text.partition(":")
     name, known = name.replace("-", "_"), plugins.names(PROJECTIONS)
     if name not in known:
-        raise MhcDiagError(f"--project names no manifold: {text!r}", hint=f"choose one of {', '.join(known)}")
+        raise MhcDiagError(f"{flag} names no manifold: {text!r}", hint=f"choose one of {', '.join(known)}")
     if not colon:
         return Projection(name)
     if "iterations" not in plugins.load(PROJECTIONS, name).PARAMETERS:
-        raise MhcDiagError(f"--project is {text!r}, but {name} does not iterate", hint=f"write {name} alone")
+        raise MhcDiagError(f"{flag} is {text!r}, but {name} does not iterate", hint=f"write {name} alone")
     if not count.isdecimal() or int(count) > 100_000:
-        raise MhcDiagError(f"--project is {text!r}", hint=f"write {name}:20, with at most 100,000 iterations")
+        raise MhcDiagError(f"{flag} is {text!r}", hint=f"write {name}:20, with at most 100,000 iterations")
     return Projection(name, int(count))
 
 

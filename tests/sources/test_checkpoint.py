@@ -42,7 +42,7 @@ def test_labels_of_a_stack(tmp_path: Path) -> None:
     assert stack.logits is None and stack.pre is None and stack.post is None
     provenance = stack.provenance
     assert (provenance.target, provenance.method, provenance.token_axis) == (str(path), "static", "none")
-    assert provenance.settings == {"layout": "square"}
+    assert provenance.settings == {"layout": "square", "variant": "direct"}
 
 
 def test_square_is_asked_only_when_no_named_layout_is_there(tmp_path: Path) -> None:

@@ -79,8 +79,11 @@ def _complete(
 
 
 def _stacked(by_site: dict[int, Any], count: int) -> np.ndarray[Any, Any] | None:
-    """One array over all sites; a site that reads nothing is moved by nothing."""
+    """One array over all sites; what a site does not read, while others do, is 0."""
     if not by_site:
         return None
-    nothing = np.zeros_like(next(iter(by_site.values())))
-    return np.stack([by_site.get(number, nothing) for number in range(count)])
+    shape = tuple(map(max, zip(*(array.shape for array in by_site.values()), strict=True)))
+    stacked = np.zeros((count, *shape))
+    for number, array in by_site.items():
+        stacked[number][tuple(slice(size) for size in array.shape)] = array
+    return stacked

@@ -14,6 +14,8 @@ from mhc_diag import plugins
 from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import Skipped
 from mhc_diag.sources.checkpoint.options import Options
+from mhc_diag.sources.checkpoint.selected import selected
+from mhc_diag.sources.counterfactual import parse
 from mhc_diag.sources.families import Family, FoundSite
 from mhc_diag.sources.files.tensors import TensorFile
 from mhc_diag.sources.printable import printable
@@ -45,7 +47,7 @@ def recognise(file: TensorFile, options: Options) -> Recognised:
     shapes = float_shapes(file)
     asked: list[str] = []
     skipped: tuple[Skipped, ...] = ()
-    for name, family in families():
+    for name, family in _asked_for(options) or families():
         found = family.find(shapes)
         skipped += found.skipped
         if found.sites:
@@ -98,6 +100,14 @@ def _not_there(file: TensorFile) -> list[str]:
 
 def _pattern(name: str) -> str:
     return re.sub(r"\d+", "#", name)
+
+
+def _asked_for(options: Options) -> list[tuple[str, Family]]:
+    """The parameters that the user names, if there are any: then no layout is guessed."""
+    if options.select is None:
+        return []
+    projection = None if options.logits is None else parse(options.logits, flag="--logits")
+    return [("selected", cast(Family, selected(options.select, projection)))]
 
 
 def _variants(family: Family, plausible: tuple[str, ...], asked: str | None) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ and, where the mixing depends on the streams,
 and, where the values are known with which the code initialises the tensors of a site,
 
     initial(site) -> tensors by role
+                 NaN for numbers that the code chooses for each layer
 """
 
 from __future__ import annotations

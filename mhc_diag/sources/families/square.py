@@ -2,8 +2,8 @@
 
 No particular code wrote them: any (n, n) tensor with 2 <= n <= 16 counts whose name carries one number and
 exists for at least two of them (`layers.3.mixing`), and so does an (L, n, n) stack whose name carries none.
-The tensor is taken as M, out x in. A parameter that holds logits, or the transpose of what is applied, would
-read differently.
+The tensor is taken as M, out x in, or, where that is asked for, as its transpose. A parameter that holds
+logits would read differently.
 """
 
 from __future__ import annotations
@@ -23,12 +23,18 @@ VARIANTS = {
     "direct": Variant(
         "square parameters read as the applied matrices, without the code that uses them", "direct"
     ),
+    "transposed": Variant(
+        "square parameters read as the transposes of the applied matrices, without the code that uses them",
+        "transposed",
+    ),
 }
 
-NOTE = (
-    "read as applied directly; a stored transpose or logits would read differently: "
-    "measure the live model with --model to be sure"
-)
+NOTES = {
+    "direct": "read as applied directly; a stored transpose or logits would read differently: "
+    "measure the live model with --model to be sure",
+    "transposed": "read as the transpose of what is applied; what is applied as it is, or logits, would read "
+    "differently: measure the live model with --model to be sure",
+}
 SIZES = range(2, 17)
 MAX_LAYERS = 10_000
 NUMBER = re.compile(r"(?<![0-9A-Za-z])\d{1,9}(?![0-9A-Za-z])")
@@ -59,13 +65,13 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Found:
 
 
 def variants(shapes: Shapes, config: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """As they stand."""
+    """As they stand; that they are transposes must be said."""
     return ("direct",)
 
 
 def settings(config: Mapping[str, Any] | None, variant: str) -> Settings:
     """Nothing is computed, so nothing is needed."""
-    return Settings(notes=(NOTE,))
+    return Settings(notes=(NOTES[variant],))
 
 
 def build(
@@ -75,9 +81,10 @@ def build(
     variant: str,
     settings: Settings,
 ) -> Mixing:
-    """The tensors as they are."""
+    """The tensors as they are, or their transposes."""
     stored = ((t["matrix"], site.index) for site, t in zip(sites, tensors, strict=True))
-    return Mixing(np.stack([a if i is None else a[i] for a, i in stored]).astype(np.float64)[:, None])
+    matrices = np.stack([a if i is None else a[i] for a, i in stored]).astype(np.float64)[:, None]
+    return Mixing(np.swapaxes(matrices, -1, -2) if variant == "transposed" else matrices)
 
 
 def _reason(names: list[str], shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -24,3 +24,9 @@ def slow():
 def tiny_models():
     """tests/sources/probe/transformers_models.py."""
     return importlib.import_module("transformers_models")
+
+
+@pytest.fixture(scope="session")
+def joint_code():
+    """tests/sources/families/joint_checks.py."""
+    return importlib.import_module("joint_checks")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from mhc_diag.sources.checkpoint import scan_checkpoint
+from mhc_diag.sources.checkpoint import scan_checkpoint, scan_variants
+from mhc_diag.sources.checkpoint.options import Options
 from mhc_diag.sources.families import square
 
 
@@ -100,3 +101,12 @@ def test_the_most_frequent_size_of_one_run_is_kept(tmp_path: Path) -> None:
         "3 sites of 8 streams under layers.",
         "2 sites of 4 streams under ema.layers.",
     }
+
+
+def test_transposes_must_be_asked_for(tmp_path: Path) -> None:
+    safetensors.numpy.save_file(tiny_checkpoint(), tmp_path / "x.safetensors")
+    (plain,) = scan_variants(tmp_path / "x.safetensors", Options())
+    (turned,) = scan_variants(tmp_path / "x.safetensors", Options(variant="transposed"))
+    np.testing.assert_array_equal(turned.matrices, np.swapaxes(plain.matrices, -1, -2))
+    assert turned.provenance.orientation == "transposed"
+    assert turned.provenance.notes[0].startswith("read as the transpose of what is applied")

@@ -79,7 +79,8 @@ def test_mean_and_p99_agree(make: Any, name: str, correlation: float, tmp_path: 
     streams = math.sqrt(1 - correlation) * own + math.sqrt(correlation) * common
     live = mhc_diag.probe(site, ((streams,), {}))
     assert live.matrices.shape == (1, TOKENS, N, N)
-    tensors = {f"layers.0.{key}": value for key, value in site.state_dict().items() if "branch" not in key}
+    state = {f"layers.0.{key}": value for key, value in site.state_dict().items()}
+    tensors = {key: value for key, value in state.items() if ".branch." not in key}
     save_file(tensors, tmp_path / "site.safetensors")
     options = Options(samples=TOKENS, correlation=correlation, seed=5)
     stack = scan_checkpoint(tmp_path / "site.safetensors", options)

@@ -23,6 +23,8 @@ from mhc_diag.sources.checkpoint.audit.seen import Glance, Seen
 from mhc_diag.sources.checkpoint.audit.subject import Subject
 
 HUGE = 1e4
+DIRECTIONS = ("fn", "proj")
+"""Roles of what the mixing reads the streams with; the weight of a norm starts from 0 in some codes."""
 
 
 def observations(subject: Subject, seen: Seen) -> Iterator[Observation]:
@@ -63,7 +65,7 @@ def _all_zero(subject: Subject, seen: Seen) -> Iterator[Observation]:
                 f"{role} is all zero, and the code starts from other numbers: not initialised, or not saved"
             )
             yield Observation("all-zero", sites_at(numbers, subject.sites), text)
-    for role in dict.fromkeys(role for site in subject.sites for role in site.reads):
+    for role in dict.fromkeys(role for site in subject.sites for role in site.reads if role in DIRECTIONS):
         if numbers := [i for i in sites if _zero(seen, subject.sites[i].reads.get(role))]:
             text = f"{role} is all zero: the mixing does not depend on the streams"
             yield Observation("all-zero", sites_at(numbers, subject.sites), text)
