@@ -47,6 +47,36 @@ def test_files_are_shown_as_recorded(name, width, golden):
     golden(f"inspect-{name}-{width}.txt", inventory(take(Path(FILES[name])), width=width))
 
 
+@pytest.fixture
+def sharded(tmp_path: Path) -> Inventory:
+    """Two files, wrapped, with a block that predicts ahead."""
+    shapes = {"base": (24,), "scale": (3,), "fn": (24, 32)}
+    for i, layers in enumerate([("layers.0", "layers.1"), ("layers.2", "mtp.0")]):
+        tensors = {
+            f"module.{layer}.hc_{kind}_{part}": torch.zeros(shape)
+            for layer in layers
+            for kind in ("attn", "ffn")
+            for part, shape in shapes.items()
+        }
+        safetensors.torch.save_file(tensors, tmp_path / f"model-0000{i + 1}-of-00002.safetensors")
+    (tmp_path / "config.json").write_text('{"model_type": "deepseek_v4", "hc_mult": 4}')
+    found = take(tmp_path)
+    commands = [command.replace(str(tmp_path), "models/deep") for command in found.commands]
+    return replace(found, target="models/deep", commands=tuple(commands))
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_shards_are_shown_as_recorded(sharded, width, golden):
+    golden(f"inspect-sharded-{width}.txt", inventory(sharded, width=width))
+
+
+def test_tables_are_listed(tmp_path):
+    torch.save({"model": {"a": torch.zeros(1)}, "ema": {"a": torch.zeros(1)}}, tmp_path / "x.pt")
+    text = inventory(take(tmp_path / "x.pt"), width=80)
+    rows = [line.split() for line in text.splitlines()]
+    assert ["model", "1", "0"] in rows and ["ema", "1", "0"] in rows
+
+
 @pytest.mark.parametrize("width", [80, 200])
 def test_an_unknown_file_is_shown_as_recorded(unknown, width, golden):
     golden(f"inspect-unknown-{width}.txt", inventory(unknown, width=width))

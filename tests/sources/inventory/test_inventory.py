@@ -76,11 +76,11 @@ def test_sites_are_those_of_a_scan_in_its_order(tmp_path: Path) -> None:
 
 
 def test_what_is_skipped_is_told_with_its_reason(tmp_path: Path) -> None:
-    found = taken(model() | model("mtp.0.") | {"mtp.1.hc_attn_base": torch.zeros(24)}, tmp_path)
+    found = taken(model() | model("draft.", layers=2) | {"mtp.1.hc_attn_base": torch.zeros(24)}, tmp_path)
     skipped = {s.what: s.reason for s in found.skipped}
     assert "multi-token-prediction" in skipped["mtp.1"]
-    assert "6 sites of 4 streams under mtp.0.layers." in skipped
-    assert len(found.sites) == 6 and found.layouts[0].sites == 12
+    assert "4 sites of 4 streams under draft.layers." in skipped
+    assert len(found.sites) == 6 and found.layouts[0].sites == 10
 
 
 def test_the_less_specific_layout_is_told_and_not_scanned(tmp_path: Path) -> None:
@@ -212,3 +212,50 @@ def test_a_training_checkpoint(tmp_path: Path) -> None:
     assert len(found.sites) == 6 and found.prefixes == ("module.",)
     assert found.metadata["step"] == "12" and found.config == {"hc_mult": "4"}
     np.testing.assert_equal(found.parameters, 6 * (24 + 3 + 24 * 32))
+
+
+def test_a_checkpoint_of_several_tables_lists_them(tmp_path: Path) -> None:
+    few = {"step_size": torch.zeros(3), "other": torch.zeros(2)}
+    torch.save({"ema": few, "model": model(), "step": 3}, tmp_path / "x.pt")
+    found = take(tmp_path / "x.pt")
+    assert [(t.key, t.tensors, t.layout, t.sites) for t in found.tables] == [
+        ("ema", 2, "", 0),
+        ("model", 18, "deepseek", 6),
+    ]
+    assert (found.tensors, found.parameters, found.sites) == (20, None, ())
+    path = tmp_path / "x.pt"
+    assert found.commands == (f"mhc-diag scan {path} --key model", f"mhc-diag inspect {path} --key ema")
+    chosen = take(path, key="model")
+    assert (chosen.tables, len(chosen.sites)) == ((), 6)
+    assert chosen.commands == (f"mhc-diag scan {path} --key model",)
+
+
+def test_shards_are_one_model(tmp_path: Path) -> None:
+    folder = sharded(tmp_path)
+    for target in (folder, folder / "model.safetensors.index.json", str(folder)):
+        found = take(target)
+        assert found.files == ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+        assert (found.tensors, len(found.sites), found.target) == (18, 6, str(target))
+
+
+def test_a_missing_shard_is_told_with_what_a_scan_says_to_it(tmp_path: Path) -> None:
+    folder = sharded(tmp_path)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    found = take(folder)
+    assert found.tensors == 9 and not found.sites and not found.candidates
+    refusal = next(note for note in found.notes if note.startswith("a scan refuses it: "))
+    assert "9 mixing parameters are not there" in refusal
+    assert "fetch model-00002-of-00002.safetensors" in refusal
+    assert [(x.name, x.scanned) for x in found.layouts] == [("deepseek", False)]
+
+
+def sharded(folder: Path) -> Path:
+    tensors = model()
+    files = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    half = len(tensors) // 2
+    weight_map = {name: files[place >= half] for place, name in enumerate(tensors)}
+    for file in files:
+        saved({k: v for k, v in tensors.items() if weight_map[k] == file}, folder / file)
+    index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
