@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from mhc_diag.render.table import NARROWEST, printed
-from mhc_diag.render.table.head import OPERATOR, Line, grid
+from mhc_diag.render.table.head import Line, grid
 from mhc_diag.render.table.look import Look
 from mhc_diag.render.table.worst import runs
 
@@ -83,7 +83,7 @@ def _layouts(found: Inventory, look: Look) -> Iterator[Line]:
             yield "", Text(f"nothing in the file decides between {len(layout.variants)} ways to read it:")
         for variant in layout.variants:
             name = f"{variant.name}: " if len(layout.variants) > 1 else ""
-            yield "", Text(look.text(f"{name}{variant.how}; {OPERATOR[variant.orientation]}"))
+            yield "", Text(look.text(name + variant.how))
     if not found.layouts:
         yield "layout", Text("none is recognised: nothing here can be read without the model's code")
 

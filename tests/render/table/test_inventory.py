@@ -126,7 +126,8 @@ def test_several_ways_to_read_are_told_apart():
     found = take(Path(FILES["mhc"]))
     (layout,) = found.layouts
     (only,) = layout.variants
-    ways = (replace(only, name="main", orientation="direct"), replace(only, name="dev"))
+    ways = (replace(only, name="main", how="as it is"), replace(only, name="dev", how="as its transpose"))
     text = " ".join(inventory(replace(found, layouts=(replace(layout, variants=ways),)), width=80).split())
-    assert "nothing in the file decides between 2 ways to read it: main: comb" in text
-    assert "M is the stored matrix as it stands dev: comb" in text
+    assert (
+        "nothing in the file decides between 2 ways to read it: main: as it is dev: as its transpose" in text
+    )
