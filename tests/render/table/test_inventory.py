@@ -112,6 +112,7 @@ def test_nothing_moves_the_cursor_and_ascii_stays_ascii(unknown, unicode):
         metadata={"\x1b": "ü" if unicode else "u"},
         skipped=(Skipped("x\r", "[red]y\x07"),) * 20,
         notes=("\x1b]0;title\x07",),
+        commands=("mhc-diag scan \x1b[2J\u00fc",),
     )
     text = inventory(odd, width=80, unicode=unicode)
     assert not set(text) & {"\x1b", "\r", "\x07"} and "[red]y" in text and "and 12 more" in text

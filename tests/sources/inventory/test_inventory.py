@@ -15,8 +15,8 @@ import torch
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.families import Variant, deepseek
 from mhc_diag.sources.files.safetensors_file import SafetensorsFile
-from mhc_diag.sources.inventory import take
-from mhc_diag.sources.inventory.records import Inventory
+from mhc_diag.sources.inventory import _size, take
+from mhc_diag.sources.inventory.records import Dtype, Inventory
 
 Tensors = dict[str, torch.Tensor]
 
@@ -63,6 +63,11 @@ def test_counts_are_torchs_own(tmp_path: Path) -> None:
     assert [d.parameters for d in found.dtypes] == [22, 7, 4, 2]
 
 
+def test_the_size_is_left_out_where_a_dtype_is_not_known() -> None:
+    assert _size((Dtype("float32", 1, 3), Dtype("float4_e2m1fn_x2", 1, 4))) == 12 + 2
+    assert _size((Dtype("float32", 1, 3), Dtype("quint", 1, 4))) is None
+
+
 def test_sites_are_those_of_a_scan_in_its_order(tmp_path: Path) -> None:
     from mhc_diag.sources.checkpoint import scan_checkpoint
 
@@ -105,7 +110,7 @@ def test_settings_and_metadata(tmp_path: Path) -> None:
         "model_type": "deepseek_v4",
         "text_config": {"hc_eps": 1e-6, "rope_theta": 2, "num_hidden_layers": 3},
         "mhc_num_residual_streams": 4,
-        "fetch_count": 3,
+        "watchcount": 3,
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     found = take(saved(model(), tmp_path / "x.safetensors", {"format": "pt"}))
@@ -172,11 +177,12 @@ def test_no_numbers_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(taken(model(), tmp_path).sites) == 6
 
 
-def test_everything_from_the_file_is_printable(tmp_path: Path) -> None:
+def test_everything_from_the_file_is_printable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = {f"\x1b[2J.{i}.{j}.mi\nx": torch.eye(4) for i in range(2) for j in range(2)}
     tensors |= {f"\x1b[31m.{i}.hc_attn_{part}": torch.zeros(3) for i in range(2) for part in ("base", "fn")}
     (tmp_path / "config.json").write_text(json.dumps({"hc_\x1b[0m": "\x07", "model_type": ["\x1b"]}))
     path = saved(tensors, tmp_path / "x.safetensors", {"a\x1b": "b\x1b\r"})
+    monkeypatch.setattr(SafetensorsFile, "notes", ("an object\x07 was not loaded",))
     document = json.dumps(take(path).document(), ensure_ascii=False, allow_nan=False)
     assert document.isprintable() and r"\\x1b[2J" in document
     assert not take(path).candidates, "a name that cannot be typed is no command"
