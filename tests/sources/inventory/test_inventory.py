@@ -15,6 +15,7 @@ import torch
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.families import Variant, deepseek
 from mhc_diag.sources.files.safetensors_file import SafetensorsFile
+from mhc_diag.sources.files.tensors import TensorFile
 from mhc_diag.sources.inventory import _size, take
 from mhc_diag.sources.inventory.records import Dtype, Inventory
 
@@ -182,7 +183,7 @@ def test_everything_from_the_file_is_printable(tmp_path: Path, monkeypatch: pyte
     tensors |= {f"\x1b[31m.{i}.hc_attn_{part}": torch.zeros(3) for i in range(2) for part in ("base", "fn")}
     (tmp_path / "config.json").write_text(json.dumps({"hc_\x1b[0m": "\x07", "model_type": ["\x1b"]}))
     path = saved(tensors, tmp_path / "x.safetensors", {"a\x1b": "b\x1b\r"})
-    monkeypatch.setattr(SafetensorsFile, "notes", ("an object\x07 was not loaded",))
+    monkeypatch.setattr(TensorFile, "notes", ("an object\x07 was not loaded",))
     document = json.dumps(take(path).document(), ensure_ascii=False, allow_nan=False)
     assert document.isprintable() and r"\\x1b[2J" in document
     assert not take(path).candidates, "a name that cannot be typed is no command"
