@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from mhc_diag.render.table.worst import runs
 if TYPE_CHECKING:
     from mhc_diag.sources.inventory.records import Inventory, Layout, Pattern, Place, Table
 
+NUMBER = re.compile(r"(?<![0-9A-Za-z])\d+(?![0-9A-Za-z])")
 LINES = 8
 FIRST_SITES, LAST_SITES = 4, 2
 ROWS = 20
@@ -90,7 +93,7 @@ def _layouts(found: Inventory, look: Look) -> Iterator[Line]:
 
 def _left_out(found: Inventory, look: Look) -> Iterator[Line]:
     yield from _lines("skipped", [f"{s.what}: {s.reason}" for s in found.skipped], look)
-    yield from _lines("unused", found.unused, look)
+    yield from _lines("unused", _folded(found.unused), look)
     yield from _lines("note", found.notes, look)
 
 
@@ -156,6 +159,17 @@ def _lines(label: str, texts: Sequence[str], look: Look) -> Iterator[Line]:
         yield label if i == 0 else "", Text(look.text(text))
     if len(texts) > LINES:
         yield "", Text(f"and {len(texts) - LINES} more")
+
+
+def _folded(names: Sequence[str]) -> list[str]:
+    """Names that differ by numbers only as one, with how many there are.
+
+    Example:
+        >>> _folded(["layers.0.a", "layers.1.a", "b"])
+        ['layers.#.a, 2 of them', 'b']
+    """
+    counts = Counter(NUMBER.sub("#", name) for name in names)
+    return [name if count == 1 else f"{name}, {count} of them" for name, count in counts.items()]
 
 
 def _settings(settings: Mapping[str, str]) -> list[str]:

@@ -94,7 +94,7 @@ def test_no_line_is_wider_than_the_terminal_but_a_command(name, width):
 def test_a_long_command_is_on_one_line(unknown):
     text = inventory(unknown, width=72)
     assert (
-        r"  mhc-diag scan models/x.safetensors --select 'blocks\.\d+\.experts\.\d+\.route'"
+        r"  mhc-diag scan models/x.safetensors --select '^blocks\.\d+\.experts\.\d+\.route$'"
         in text.splitlines()
     )
 
@@ -117,6 +117,12 @@ def test_nothing_moves_the_cursor_and_ascii_stays_ascii(unknown, unicode):
     text = inventory(odd, width=80, unicode=unicode)
     assert not set(text) & {"\x1b", "\r", "\x07"} and "[red]y" in text and "and 12 more" in text
     assert unicode or text.isascii()
+
+
+def test_unused_parameters_are_folded(unknown):
+    names = [f"blocks.{i}.{part}" for i in range(9) for part in ("alpha", "beta")]
+    text = inventory(replace(unknown, unused=(*names, "top")), width=80)
+    assert "unused    blocks.#.alpha, 9 of them\n          blocks.#.beta, 9 of them\n          top\n" in text
 
 
 def test_colour_when_asked_for(unknown):
