@@ -2,6 +2,7 @@
 
 MhcDiagError            anything the user should read; exit code 2
   NothingToCheck        the target was read, but it holds no mixing; exit code 3
+  SeveralTables         a checkpoint holds several tables of tensors, and which one is meant is not clear
 """
 
 from __future__ import annotations
@@ -41,3 +42,17 @@ class NothingToCheck(MhcDiagError):
     def __init__(self, message: str, *, hint: str, looked_at: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.looked_at = looked_at
+
+
+class SeveralTables(MhcDiagError):
+    """Several tables of tensors could be meant.
+
+    Args:
+        message: where they are.
+        hint: how to choose one.
+        tables: what each is called, and how many tensors it holds.
+    """
+
+    def __init__(self, message: str, *, hint: str, tables: tuple[tuple[str, int], ...]) -> None:
+        super().__init__(message, hint=hint)
+        self.tables = tables

@@ -21,7 +21,11 @@ class Shown(StrEnum):
 
 
 def inspect(
-    target: Annotated[str, typer.Argument(help="A file of tensors, or a folder with some.")],
+    target: Annotated[str, typer.Argument(help="A checkpoint: a file, folder, index or URL.")],
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="NAME", help="The table of tensors to show of a training checkpoint."),
+    ] = None,
     format: Annotated[
         Shown, typer.Option("--format", help="What is written to standard output.")
     ] = Shown.table,
@@ -36,7 +40,7 @@ def inspect(
             hint=f"measure it with: mhc-diag scan {target}",
         )
     with traffic("fetching") as arrived:
-        found = inventory.take(target, arrived=arrived)
+        found = inventory.take(target, key=key, arrived=arrived)
     if format is Shown.json:
         from mhc_diag.render import json
 

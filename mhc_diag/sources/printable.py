@@ -7,7 +7,7 @@ from pathlib import Path
 LONGEST_TEXT = 200
 
 
-def printable(text: object) -> str:
+def printable(text: object, longest: int = LONGEST_TEXT) -> str:
     r"""Text from a stranger's file, safe to print: control characters escaped, and cut unless it is a path.
 
     Example:
@@ -15,4 +15,4 @@ def printable(text: object) -> str:
         layers.0\x1b[31m
     """
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-    return line if isinstance(text, Path) or len(line) <= LONGEST_TEXT else line[:LONGEST_TEXT] + "..."
+    return line if isinstance(text, Path) or len(line) <= longest else line[:longest] + "..."

@@ -29,7 +29,7 @@ def test_square_parameters_can_be_selected(run: Callable[..., object], folder: P
     torch.save(tensors, folder / "unknown.pt")
     done = run("inspect", "unknown.pt")
     assert (done.code, done.err) == (0, "")
-    assert r"  mhc-diag scan unknown.pt --select 'top\.\d+\.part\.\d+\.mix'" in done.out.splitlines()
+    assert r"  mhc-diag scan unknown.pt --select '^top\.\d+\.part\.\d+\.mix$'" in done.out.splitlines()
 
 
 def test_a_file_without_mixing_is_read_all_the_same(run: Callable[..., object], folder: Path) -> None:

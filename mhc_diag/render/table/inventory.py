@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,13 +11,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from mhc_diag.render.table import NARROWEST, printed
-from mhc_diag.render.table.head import OPERATOR, Line, grid
+from mhc_diag.render.table.head import Line, grid
 from mhc_diag.render.table.look import Look
 from mhc_diag.render.table.worst import runs
 
 if TYPE_CHECKING:
-    from mhc_diag.sources.inventory.records import Inventory, Layout, Pattern, Place
+    from mhc_diag.sources.inventory.records import Inventory, Layout, Pattern, Place, Table
 
+NUMBER = re.compile(r"(?<![0-9A-Za-z])\d+(?![0-9A-Za-z])")
 LINES = 8
 FIRST_SITES, LAST_SITES = 4, 2
 ROWS = 20
@@ -35,6 +38,10 @@ def inventory(found: Inventory, *, width: int = 120, color: bool = False, unicod
 
 
 def _parts(found: Inventory, look: Look) -> Iterator[RenderableType]:
+    if found.tables:
+        yield grid(list(_head(found, look)))
+        yield _tables(found.tables, look)
+        return
     yield grid([*_file(found, look), *_layouts(found, look), *_left_out(found, look)])
     if found.sites:
         yield _sites(found.sites, look)
@@ -46,12 +53,16 @@ def _parts(found: Inventory, look: Look) -> Iterator[RenderableType]:
         yield _patterns("Tensors by name, the smallest first", found.patterns, look)
 
 
-def _file(found: Inventory, look: Look) -> Iterator[Line]:
+def _head(found: Inventory, look: Look) -> Iterator[Line]:
     yield "target", Text(look.text(found.target), "bold")
-    spread = f", tensors in {len(found.files)} files" if found.files else ""
-    yield "format", Text(look.text(found.format + spread))
+    yield "format", Text(look.text(found.format))
+    numbers = "" if found.parameters is None else f" of {_count(found.parameters, 'number')}"
     size = "" if found.size is None else f", {_bytes(found.size)}"
-    yield "holds", Text(f"{_count(found.tensors, 'tensor')} of {_count(found.parameters, 'number')}{size}")
+    yield "holds", Text(f"{_count(found.tensors, 'tensor')}{numbers}{size}")
+
+
+def _file(found: Inventory, look: Look) -> Iterator[Line]:
+    yield from _head(found, look)
     dtypes = [f"{d.name} {_count(d.tensors, 'tensor')} of {d.parameters:,}" for d in found.dtypes]
     if len(dtypes) == 1:
         dtypes = [found.dtypes[0].name]
@@ -63,25 +74,26 @@ def _file(found: Inventory, look: Look) -> Iterator[Line]:
 
 
 def _layouts(found: Inventory, look: Look) -> Iterator[Line]:
+    beside = "which a scan leaves alone: the other is more specific" if found.sites else "not scanned"
     for layout in found.layouts:
         label = "layout" if layout.scanned else "also"
         yield label, Text(look.text(f"{layout.name}: {layout.title}"))
         if not layout.scanned:
-            yield "", Text(f"{_size(layout)}, which a scan leaves alone: the other layout is more specific")
+            yield "", Text(f"{_size(layout)}, {beside}")
             continue
         yield "", Text(_size(layout))
         if len(layout.variants) > 1:
             yield "", Text(f"nothing in the file decides between {len(layout.variants)} ways to read it:")
         for variant in layout.variants:
             name = f"{variant.name}: " if len(layout.variants) > 1 else ""
-            yield "", Text(look.text(f"{name}{variant.how}; {OPERATOR[variant.orientation]}"))
+            yield "", Text(look.text(name + variant.how))
     if not found.layouts:
         yield "layout", Text("none is recognised: nothing here can be read without the model's code")
 
 
 def _left_out(found: Inventory, look: Look) -> Iterator[Line]:
     yield from _lines("skipped", [f"{s.what}: {s.reason}" for s in found.skipped], look)
-    yield from _lines("unused", found.unused, look)
+    yield from _lines("unused", _folded(found.unused), look)
     yield from _lines("note", found.notes, look)
 
 
@@ -104,6 +116,20 @@ def _sites(sites: Sequence[Place], look: Look) -> Group:
             table.add_row(str(number), look.shorten(place.label, room), Text(look.text(same)))
             before = shapes
     return Group(Text(f"{_count(len(sites), 'site')} in the order of execution", "bold"), Text(), table)
+
+
+def _tables(tables: Sequence[Table], look: Look) -> Group:
+    shown = look.table()
+    for name in ("--key", "tensors", "sites", "layout"):
+        shown.add_column(name, justify="right" if name in {"tensors", "sites"} else "left", no_wrap=True)
+    for table in tables[:ROWS]:
+        key = look.shorten(table.key, look.width // 2) or "(the top level)"
+        sites = "?" if table.sites is None else str(table.sites)
+        shown.add_row(Text(key), str(table.tensors), sites, look.text(table.layout))
+    parts: list[RenderableType] = [Text("Tables of tensors", "bold"), Text(), shown]
+    if len(tables) > ROWS:
+        parts.append(Text(f"and {len(tables) - ROWS} more"))
+    return Group(*parts)
 
 
 def _patterns(title: str, rows: Sequence[Pattern], look: Look) -> Group:
@@ -133,6 +159,17 @@ def _lines(label: str, texts: Sequence[str], look: Look) -> Iterator[Line]:
         yield label if i == 0 else "", Text(look.text(text))
     if len(texts) > LINES:
         yield "", Text(f"and {len(texts) - LINES} more")
+
+
+def _folded(names: Sequence[str]) -> list[str]:
+    """Names that differ by numbers only as one, with how many there are.
+
+    Example:
+        >>> _folded(["layers.0.a", "layers.1.a", "b"])
+        ['layers.#.a, 2 of them', 'b']
+    """
+    counts = Counter(NUMBER.sub("#", name) for name in names)
+    return [name if count == 1 else f"{name}, {count} of them" for name, count in counts.items()]
 
 
 def _settings(settings: Mapping[str, str]) -> list[str]:

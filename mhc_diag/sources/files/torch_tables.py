@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mhc_diag.errors import MhcDiagError
+from mhc_diag.errors import MhcDiagError, SeveralTables
 from mhc_diag.sources.files.pickled_objects import Foreign
 from mhc_diag.sources.printable import printable
 
@@ -91,9 +91,10 @@ class Tables:
     def _only(self, found: list[Found]) -> Found:
         usual = [table for table in found if _is_usual(table.path)]
         if len(usual or found) > 1:
-            raise MhcDiagError(
+            raise SeveralTables(
                 f"{self._name} has several tables of tensors, {_listed(found)}; which to read is not clear",
                 hint=f"say which with --key, such as --key {printable((usual or found)[0].path)}",
+                tables=tuple((table.path, len(table.tensors)) for table in found),
             )
         chosen = (usual or found)[0]
         others = tuple(table.path for table in found if table is not chosen)

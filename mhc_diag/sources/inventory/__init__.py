@@ -1,10 +1,12 @@
 """What is in a file of tensors, told by names, shapes and dtypes: no numbers are read and no code is run.
 
-take         a file's inventory
-records      what an inventory holds
-patterns     names that differ by numbers only, and the square ones among them
-told         configuration, metadata and prefixes in the file's own words
-layouts      which layouts find sites, and which of them a scan takes
+    records      what an inventory holds
+    patterns     names that differ by numbers only, and the square ones among them
+    told         configuration, metadata and prefixes in the file's own words
+    layouts      which layouts find sites, and which of them a scan takes
+    tables       of a training checkpoint with several tables, each
+
+Every text in it is printable, and it ends in the commands to type next.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from mhc_diag.errors import SeveralTables
 from mhc_diag.records import Skipped
 from mhc_diag.sources.checkpoint.options import Options
+from mhc_diag.sources.files.located import locate
 from mhc_diag.sources.files.numbers import bits
 from mhc_diag.sources.files.remote import Arrived, silent
 from mhc_diag.sources.files.tensors import TensorFile, open_tensors
@@ -24,17 +28,20 @@ from mhc_diag.sources.inventory import told
 from mhc_diag.sources.inventory.layouts import Layouts, layouts
 from mhc_diag.sources.inventory.patterns import candidates, patterns
 from mhc_diag.sources.inventory.records import Dtype, Inventory, Pattern
+from mhc_diag.sources.inventory.tables import several
 from mhc_diag.sources.printable import printable
 
 SHOWN_COMMANDS = 3
+LONGEST_NOTE = 2000
 
 
-def take(path: str | Path, options: Options | None = None, arrived: Arrived = silent) -> Inventory:
+def take(target: str | Path, *, key: str | None = None, arrived: Arrived = silent) -> Inventory:
     """The inventory of a file of tensors.
 
     Args:
-        path: what to look into, a path or an address.
-        options: which table of a training checkpoint; nothing else counts.
+        target: a path or an address.
+        key: which table of a training checkpoint; where several could be meant and none is named, they are
+            listed.
         arrived: told how many more bytes will travel from elsewhere, and how many more have.
 
     Raises:
@@ -48,12 +55,14 @@ def take(path: str | Path, options: Options | None = None, arrived: Arrived = si
         >>> inventory.parameters, inventory.prefixes, inventory.layouts[0].sites
         (48, ('module.',), 3)
     """
-    options = options or Options()
-    file = open_tensors(path, key=options.key, arrived=arrived)
-    found = layouts(file, options)
+    try:
+        file = open_tensors(target, key=key, arrived=arrived)
+    except SeveralTables as e:
+        return several(e, target, locate(target).target, arrived)
+    found = layouts(file, Options())
     dtypes = _dtypes(file)
     every = patterns(file)
-    squares = () if found.sites else tuple(candidates(file, every))
+    squares = () if found.layouts else tuple(candidates(file, every))
     return Inventory(
         target=file.target,
         format=printable(file.format),
@@ -71,8 +80,8 @@ def take(path: str | Path, options: Options | None = None, arrived: Arrived = si
         unused=tuple(map(printable, found.unused)),
         patterns=every,
         candidates=squares,
-        notes=tuple(map(printable, (*file.notes, *found.notes))),
-        commands=tuple(_commands(path, found, squares)),
+        notes=tuple(printable(note, LONGEST_NOTE) for note in (*file.notes, *found.notes)),
+        commands=tuple(_commands(file.target, key, found, squares)),
     )
 
 
@@ -96,9 +105,11 @@ def _size(dtypes: tuple[Dtype, ...]) -> int | None:
     return sum(w * d.parameters for w, d in zip(known, dtypes, strict=True)) // 8
 
 
-def _commands(path: str | Path, found: Layouts, squares: tuple[Pattern, ...]) -> Iterator[str]:
+def _commands(target: str, key: str | None, found: Layouts, squares: tuple[Pattern, ...]) -> Iterator[str]:
     """What to type next, the likeliest first."""
-    scan = f"mhc-diag scan {shlex.quote(printable(path))}"
+    scan = f"mhc-diag scan {shlex.quote(target)}"
+    live = f"{scan} --model package.module:factory"
+    scan += "" if key is None else f" --key {shlex.quote(printable(key))}"
     if found.sites:
         yield scan
         for layout in found.layouts[:1]:
@@ -107,4 +118,4 @@ def _commands(path: str | Path, found: Layouts, squares: tuple[Pattern, ...]) ->
     for pattern in squares[:SHOWN_COMMANDS]:
         yield f"{scan} --select {shlex.quote(pattern.select)}"
     if not found.sites:
-        yield f"{scan} --model package.module:factory"
+        yield live

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mhc_diag.errors import NothingToCheck
+from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import Skipped
 from mhc_diag.sources.checkpoint.audit.places import label
 from mhc_diag.sources.checkpoint.options import Options
@@ -30,10 +30,14 @@ def layouts(file: TensorFile, options: Options) -> Layouts:
     """Every layout that finds sites, and the sites of the one that a scan takes."""
     shapes = float_shapes(file)
     asked = [(name, family, family.find(shapes)) for name, family in families()]
+    taken: Recognised | None = None
+    refused: tuple[str, ...] = ()
     try:
-        taken: Recognised | None = recognise(file, options)
+        taken = recognise(file, options)
     except NothingToCheck:
-        taken = None
+        pass
+    except MhcDiagError as e:
+        refused = (f"a scan refuses it: {e.message}; {e.hint}",)
     every = [
         _layout(name, family, found, shapes, file, taken is not None and name == taken.name)
         for name, family, found in asked
@@ -41,10 +45,10 @@ def layouts(file: TensorFile, options: Options) -> Layouts:
     ]
     if taken is None:
         skipped = tuple(dict.fromkeys(s for _, _, found in asked for s in found.skipped))
-        return Layouts(tuple(every), (), skipped, (), ())
+        return Layouts(tuple(every), (), skipped, (), refused)
     every.sort(key=lambda layout: not layout.scanned)
     sites = tuple(_place(site, shapes) for site in taken.sites)
-    return Layouts(tuple(every), sites, taken.skipped, taken.unused, file.notes)
+    return Layouts(tuple(every), sites, taken.skipped, taken.unused, ())
 
 
 def _layout(

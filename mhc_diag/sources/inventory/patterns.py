@@ -49,13 +49,13 @@ def candidates(file: TensorFile, known: Sequence[Pattern]) -> Iterator[Pattern]:
 
 
 def expression(pattern: str) -> str:
-    r"""A regular expression for the names of a pattern.
+    r"""A regular expression for the names of a pattern and no others.
 
     Example:
         >>> print(expression("layers.#.attn.h-res"))
-        layers\.\d+\.attn\.h\-res
+        ^layers\.\d+\.attn\.h\-res$
     """
-    return re.escape(pattern).replace(r"\#", r"\d+")
+    return f"^{re.escape(pattern)}$".replace(r"\#", r"\d+")
 
 
 def _may_mix(shape: tuple[int, ...], dtype: str) -> bool:

@@ -70,6 +70,19 @@ class Pattern:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """One of several tables of tensors, of which a scan reads one."""
+
+    key: str
+    """What `--key` takes; empty at the top."""
+    tensors: int
+    layout: str
+    """The one that a scan would take; empty where none is recognised."""
+    sites: int | None
+    """None where it was not looked into."""
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
     """What is in a file of tensors."""
 
@@ -78,7 +91,8 @@ class Inventory:
     files: tuple[str, ...]
     """Names of the files of which each holds a part; empty where there is one."""
     tensors: int
-    parameters: int
+    parameters: int | None
+    """None where only tables were listed."""
     size: int | None
     """Bytes of the numbers; None where a dtype is not known."""
     dtypes: tuple[Dtype, ...]
@@ -100,6 +114,8 @@ class Inventory:
     notes: tuple[str, ...]
     commands: tuple[str, ...]
     """What to type next, the likeliest first."""
+    tables: tuple[Table, ...] = ()
+    """Where a checkpoint holds several tables and none was chosen: nothing else is told then."""
 
     def document(self) -> dict[str, Any]:
         """The inventory as one JSON-ready dictionary, with schema and version.

@@ -47,6 +47,36 @@ def test_files_are_shown_as_recorded(name, width, golden):
     golden(f"inspect-{name}-{width}.txt", inventory(take(Path(FILES[name])), width=width))
 
 
+@pytest.fixture
+def sharded(tmp_path: Path) -> Inventory:
+    """Two files, wrapped, with a block that predicts ahead."""
+    shapes = {"base": (24,), "scale": (3,), "fn": (24, 32)}
+    for i, layers in enumerate([("layers.0", "layers.1"), ("layers.2", "mtp.0")]):
+        tensors = {
+            f"module.{layer}.hc_{kind}_{part}": torch.zeros(shape)
+            for layer in layers
+            for kind in ("attn", "ffn")
+            for part, shape in shapes.items()
+        }
+        safetensors.torch.save_file(tensors, tmp_path / f"model-0000{i + 1}-of-00002.safetensors")
+    (tmp_path / "config.json").write_text('{"model_type": "deepseek_v4", "hc_mult": 4}')
+    found = take(tmp_path)
+    commands = [command.replace(str(tmp_path), "models/deep") for command in found.commands]
+    return replace(found, target="models/deep", commands=tuple(commands))
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_shards_are_shown_as_recorded(sharded, width, golden):
+    golden(f"inspect-sharded-{width}.txt", inventory(sharded, width=width))
+
+
+def test_tables_are_listed(tmp_path):
+    torch.save({"model": {"a": torch.zeros(1)}, "ema": {"a": torch.zeros(1)}}, tmp_path / "x.pt")
+    text = inventory(take(tmp_path / "x.pt"), width=80)
+    rows = [line.split() for line in text.splitlines()]
+    assert ["model", "1", "0"] in rows and ["ema", "1", "0"] in rows
+
+
 @pytest.mark.parametrize("width", [80, 200])
 def test_an_unknown_file_is_shown_as_recorded(unknown, width, golden):
     golden(f"inspect-unknown-{width}.txt", inventory(unknown, width=width))
@@ -64,7 +94,7 @@ def test_no_line_is_wider_than_the_terminal_but_a_command(name, width):
 def test_a_long_command_is_on_one_line(unknown):
     text = inventory(unknown, width=72)
     assert (
-        r"  mhc-diag scan models/x.safetensors --select 'blocks\.\d+\.experts\.\d+\.route'"
+        r"  mhc-diag scan models/x.safetensors --select '^blocks\.\d+\.experts\.\d+\.route$'"
         in text.splitlines()
     )
 
@@ -82,10 +112,17 @@ def test_nothing_moves_the_cursor_and_ascii_stays_ascii(unknown, unicode):
         metadata={"\x1b": "ü" if unicode else "u"},
         skipped=(Skipped("x\r", "[red]y\x07"),) * 20,
         notes=("\x1b]0;title\x07",),
+        commands=("mhc-diag scan \x1b[2J\u00fc",),
     )
     text = inventory(odd, width=80, unicode=unicode)
     assert not set(text) & {"\x1b", "\r", "\x07"} and "[red]y" in text and "and 12 more" in text
     assert unicode or text.isascii()
+
+
+def test_unused_parameters_are_folded(unknown):
+    names = [f"blocks.{i}.{part}" for i in range(9) for part in ("alpha", "beta")]
+    text = inventory(replace(unknown, unused=(*names, "top")), width=80)
+    assert "unused    blocks.#.alpha, 9 of them\n          blocks.#.beta, 9 of them\n          top\n" in text
 
 
 def test_colour_when_asked_for(unknown):
@@ -96,7 +133,8 @@ def test_several_ways_to_read_are_told_apart():
     found = take(Path(FILES["mhc"]))
     (layout,) = found.layouts
     (only,) = layout.variants
-    ways = (replace(only, name="main", orientation="direct"), replace(only, name="dev"))
+    ways = (replace(only, name="main", how="as it is"), replace(only, name="dev", how="as its transpose"))
     text = " ".join(inventory(replace(found, layouts=(replace(layout, variants=ways),)), width=80).split())
-    assert "nothing in the file decides between 2 ways to read it: main: comb" in text
-    assert "M is the stored matrix as it stands dev: comb" in text
+    assert (
+        "nothing in the file decides between 2 ways to read it: main: as it is dev: as its transpose" in text
+    )

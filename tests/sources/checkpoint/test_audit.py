@@ -433,3 +433,9 @@ def test_names_are_safe_to_print(tmp_path: Path) -> None:
     matrices = [torch.full((4, 4), np.nan), torch.eye(4)]
     found = observed({f"\x1b[2J.{i}.mix": m for i, m in enumerate(matrices)}, tmp_path)
     assert found["not-finite"][0].where == r"\x1b[2J.0.mix"
+
+
+def test_the_page_describes_every_check() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "audit.md").read_text()
+    rows = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert rows == list(ORDER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import torch
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.families import Variant, deepseek
 from mhc_diag.sources.files.safetensors_file import SafetensorsFile
-from mhc_diag.sources.inventory import take
-from mhc_diag.sources.inventory.records import Inventory
+from mhc_diag.sources.files.tensors import TensorFile
+from mhc_diag.sources.inventory import _size, take
+from mhc_diag.sources.inventory.records import Dtype, Inventory
 
 Tensors = dict[str, torch.Tensor]
 
@@ -63,6 +65,11 @@ def test_counts_are_torchs_own(tmp_path: Path) -> None:
     assert [d.parameters for d in found.dtypes] == [22, 7, 4, 2]
 
 
+def test_the_size_is_left_out_where_a_dtype_is_not_known() -> None:
+    assert _size((Dtype("float32", 1, 3), Dtype("float4_e2m1fn_x2", 1, 4))) == 12 + 2
+    assert _size((Dtype("float32", 1, 3), Dtype("quint", 1, 4))) is None
+
+
 def test_sites_are_those_of_a_scan_in_its_order(tmp_path: Path) -> None:
     from mhc_diag.sources.checkpoint import scan_checkpoint
 
@@ -76,11 +83,11 @@ def test_sites_are_those_of_a_scan_in_its_order(tmp_path: Path) -> None:
 
 
 def test_what_is_skipped_is_told_with_its_reason(tmp_path: Path) -> None:
-    found = taken(model() | model("mtp.0.") | {"mtp.1.hc_attn_base": torch.zeros(24)}, tmp_path)
+    found = taken(model() | model("draft.", layers=2) | {"mtp.1.hc_attn_base": torch.zeros(24)}, tmp_path)
     skipped = {s.what: s.reason for s in found.skipped}
     assert "multi-token-prediction" in skipped["mtp.1"]
-    assert "6 sites of 4 streams under mtp.0.layers." in skipped
-    assert len(found.sites) == 6 and found.layouts[0].sites == 12
+    assert "4 sites of 4 streams under draft.layers." in skipped
+    assert len(found.sites) == 6 and found.layouts[0].sites == 10
 
 
 def test_the_less_specific_layout_is_told_and_not_scanned(tmp_path: Path) -> None:
@@ -105,7 +112,7 @@ def test_settings_and_metadata(tmp_path: Path) -> None:
         "model_type": "deepseek_v4",
         "text_config": {"hc_eps": 1e-6, "rope_theta": 2, "num_hidden_layers": 3},
         "mhc_num_residual_streams": 4,
-        "fetch_count": 3,
+        "watchcount": 3,
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     found = take(saved(model(), tmp_path / "x.safetensors", {"format": "pt"}))
@@ -172,13 +179,24 @@ def test_no_numbers_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(taken(model(), tmp_path).sites) == 6
 
 
-def test_everything_from_the_file_is_printable(tmp_path: Path) -> None:
+def strings(value: Any) -> Iterator[str]:
+    """Every text in a document, names of entries included."""
+    if isinstance(value, str):
+        yield value
+    for inner in (
+        [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
+        yield from strings(inner)
+
+
+def test_everything_from_the_file_is_printable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = {f"\x1b[2J.{i}.{j}.mi\nx": torch.eye(4) for i in range(2) for j in range(2)}
     tensors |= {f"\x1b[31m.{i}.hc_attn_{part}": torch.zeros(3) for i in range(2) for part in ("base", "fn")}
     (tmp_path / "config.json").write_text(json.dumps({"hc_\x1b[0m": "\x07", "model_type": ["\x1b"]}))
     path = saved(tensors, tmp_path / "x.safetensors", {"a\x1b": "b\x1b\r"})
-    document = json.dumps(take(path).document(), ensure_ascii=False, allow_nan=False)
-    assert document.isprintable() and r"\\x1b[2J" in document
+    monkeypatch.setattr(TensorFile, "notes", ("an object\x07 was not loaded",))
+    texts = list(strings(take(path).document()))
+    assert all(text.isprintable() for text in texts) and any(r"\x1b[2J" in text for text in texts)
     assert not take(path).candidates, "a name that cannot be typed is no command"
 
 
@@ -212,3 +230,50 @@ def test_a_training_checkpoint(tmp_path: Path) -> None:
     assert len(found.sites) == 6 and found.prefixes == ("module.",)
     assert found.metadata["step"] == "12" and found.config == {"hc_mult": "4"}
     np.testing.assert_equal(found.parameters, 6 * (24 + 3 + 24 * 32))
+
+
+def test_a_checkpoint_of_several_tables_lists_them(tmp_path: Path) -> None:
+    few = {"step_size": torch.zeros(3), "other": torch.zeros(2)}
+    torch.save({"ema": few, "model": model(), "step": 3}, tmp_path / "x.pt")
+    found = take(tmp_path / "x.pt")
+    assert [(t.key, t.tensors, t.layout, t.sites) for t in found.tables] == [
+        ("ema", 2, "", 0),
+        ("model", 18, "deepseek", 6),
+    ]
+    assert (found.tensors, found.parameters, found.sites) == (20, None, ())
+    path = tmp_path / "x.pt"
+    assert found.commands == (f"mhc-diag scan {path} --key model", f"mhc-diag inspect {path} --key ema")
+    chosen = take(path, key="model")
+    assert (chosen.tables, len(chosen.sites)) == ((), 6)
+    assert chosen.commands == (f"mhc-diag scan {path} --key model",)
+
+
+def test_shards_are_one_model(tmp_path: Path) -> None:
+    folder = sharded(tmp_path)
+    for target in (folder, folder / "model.safetensors.index.json", str(folder)):
+        found = take(target)
+        assert found.files == ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+        assert (found.tensors, len(found.sites), found.target) == (18, 6, str(target))
+
+
+def test_a_missing_shard_is_told_with_what_a_scan_says_to_it(tmp_path: Path) -> None:
+    folder = sharded(tmp_path)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    found = take(folder)
+    assert found.tensors == 9 and not found.sites and not found.candidates
+    refusal = next(note for note in found.notes if note.startswith("a scan refuses it: "))
+    assert "9 mixing parameters are not there" in refusal
+    assert "fetch model-00002-of-00002.safetensors" in refusal
+    assert [(x.name, x.scanned) for x in found.layouts] == [("deepseek", False)]
+
+
+def sharded(folder: Path) -> Path:
+    tensors = model()
+    files = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    half = len(tensors) // 2
+    weight_map = {name: files[place >= half] for place, name in enumerate(tensors)}
+    for file in files:
+        saved({k: v for k, v in tensors.items() if weight_map[k] == file}, folder / file)
+    index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
