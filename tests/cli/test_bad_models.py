@@ -166,8 +166,8 @@ def test_a_model_that_fails_half_way_is_reported_and_cannot_pass(
     ("config", "told"),
     [
         (None, "holds no tensors: none of its 0 files"),
-        ("", "config.json cannot be read"),
-        ("not json", "config.json cannot be read"),
+        ("", "config.json, the configuration beside the weights, cannot be read"),
+        ("not json", "config.json, the configuration beside the weights, cannot be read"),
         ("[]", "holds no tensors"),
         ("{}", "holds no tensors"),
         ('{"architectures": []}', "holds no tensors"),

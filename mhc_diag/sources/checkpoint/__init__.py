@@ -136,7 +136,7 @@ def _stack(
         provenance=Provenance(
             target=file.target,
             method=reading.name,
-            how=variant.how + (f", {reading.how}" if gathered.values is not None else ""),
+            how=variant.how + (f"; {reading.how}" if gathered.values is not None else ""),
             orientation=variant.orientation,
             token_axis=AXES[reading.name] if depends else "none",
             token_shape=mixing.matrices.shape[1:2] if depends else (),

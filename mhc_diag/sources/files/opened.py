@@ -1,4 +1,7 @@
-"""Which format reads what was located."""
+"""Which format reads what was located.
+
+The readers of pickles are imported only where there is one: they take longer to import than most scans.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,8 @@ from typing import TYPE_CHECKING
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.files import Stored
 from mhc_diag.sources.files.bytes import Bytes, Folder, LocalBytes, LocalFolder
-from mhc_diag.sources.files.dcp import DcpFolder
 from mhc_diag.sources.files.folders import INDEX, choose, left_out
 from mhc_diag.sources.files.located import Located
-from mhc_diag.sources.files.program_file import ProgramFile
 from mhc_diag.sources.files.remote import at_once
 from mhc_diag.sources.files.safetensors_file import SafetensorsFile
 from mhc_diag.sources.files.sharded import Each, Index, Open, Sharded, read_index
@@ -76,6 +77,8 @@ def load_module(path: Path) -> torch.nn.Module | None:
 def _folder(folder: Folder, one: Open, key: str | None) -> tuple[Stored, tuple[str, ...]]:
     choice = choose(folder.names(), folder.name)
     if choice.kind == "distributed":
+        from mhc_diag.sources.files.dcp import DcpFolder
+
         return DcpFolder(folder, key=key), ()
     if choice.kind == "index":
         index = read_index(folder.open(choice.names[0]))
@@ -100,6 +103,8 @@ def _each(folder: Folder) -> Each:
 def _file(file: Bytes, key: str | None, unsafe_pickle: bool) -> Stored:
     kind = sniff(file)
     if kind == "program":
+        from mhc_diag.sources.files.program_file import ProgramFile
+
         return ProgramFile(file, key=key)
     if kind == "safetensors":
         if key is not None:
@@ -112,7 +117,6 @@ def _file(file: Bytes, key: str | None, unsafe_pickle: bool) -> Stored:
 
 
 def _torch(file: Bytes, is_legacy: bool, key: str | None, unsafe_pickle: bool) -> Stored:
-    """The readers of pickles come in only where there is one: they take longer to import than most scans."""
     if unsafe_pickle and isinstance(file, LocalBytes):
         from mhc_diag.sources.files.torch_loaded import TorchLoaded
 

@@ -15,7 +15,6 @@ exceed |direction| sqrt(length of the block).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -40,7 +39,8 @@ class Read:
 
     def reach(self) -> np.ndarray[Any, Any]:
         """(B, R): |direction| sqrt(W), which no value exceeds, by Cauchy and Schwarz."""
-        rows = np.linalg.norm(self.weight.astype(np.float64), axis=1) * math.sqrt(self.weight.shape[1])
+        squares = np.einsum("rw,rw->r", self.weight, self.weight, dtype=np.float64)
+        rows = np.sqrt(squares * self.weight.shape[1])
         return np.broadcast_to(rows, (self.blocks, len(rows)))
 
 

@@ -22,4 +22,4 @@ class Zero:
 
     def values(self, read: Read, site: int, label: str) -> np.ndarray[Any, Any]:
         """(1, B, R) zeros."""
-        return np.zeros((1, *read.reach().shape))
+        return np.zeros((1, read.blocks, len(read.weight)))
