@@ -1,81 +1,120 @@
-"""Report against limits: passed, failed, or could not tell."""
+"""Reports against a policy: passed, failed, or could not tell."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
-from mhc_diag.errors import MhcDiagError
-from mhc_diag.magnitude import magnitude
-from mhc_diag.records import DIRECTIONS, Report
+from mhc_diag import findings
+from mhc_diag.findings import Evidence, Rule, explains, first_sentence
+from mhc_diag.holding import held
+from mhc_diag.policy import NONE, Policy
+from mhc_diag.records import Report
+from mhc_diag.verdict import LEVELS, Check, Doubt, Finding, Level, Outcome, Verdict
 
+__all__ = ["Policy", "Verdict", "judge"]
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Limits; None means not limited."""
-
-    max_gain: float | None = None
-    """Upper limit of both composite gains, of every token and at every depth; finite and above 0."""
-
-    def __post_init__(self) -> None:
-        if self.max_gain is not None and not 0 < self.max_gain < math.inf:
-            raise MhcDiagError(
-                f"--max-gain is {self.max_gain}", hint="give a finite limit above 0, such as 4"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the gate found, in sentences, and its outcome."""
-
-    outcome: Literal["passed", "failed", "could not tell"]
-    lines: tuple[str, ...]
-
-    @property
-    def exit_code(self) -> int:
-        """0 passed, 1 failed, 2 could not tell."""
-        return {"passed": 0, "failed": 1, "could not tell": 2}[self.outcome]
+OWN = "MHC100"
+"""The finding that a limit of the user's is broken."""
+NOT_FINITE = "MHC502"
+"""Looked for wherever anything can fail, whatever the profile."""
 
 
 def judge(reports: Sequence[Report], policy: Policy) -> Verdict:
     """Hold reports against a policy.
 
-    A limit holds only if `gain <= limit` is true, so that NaN and infinite gains break it. A report that had
-    to leave sites out cannot pass: what was left out could be what breaks the limit. A proven failure wins.
+    A limit holds only if the comparison is true, so that NaN and infinite gains break it. A report that had
+    to leave sites out cannot pass: what was left out could be what breaks the limit. Nor can one that lacks
+    the number that a limit of the user's is about. A proven failure wins.
 
     Example:
-        >>> judge([], Policy())
-        Verdict(outcome='passed', lines=())
+        >>> judge([], Policy()).outcome
+        'passed'
     """
-    limit = policy.max_gain
-    if limit is None:
-        return Verdict("passed", ())
-    broken: list[str] = []
-    unsure: list[str] = []
-    held: list[str] = []
+    checks: list[Check] = []
+    found: list[Finding] = []
+    doubts: list[Doubt] = []
+    chosen: dict[str, str] = {}
     for report in reports:
-        for direction in DIRECTIONS:
-            peak = report.worst(direction, "max")
-            what = (
-                f"{report.name}: {direction} composite gain {magnitude(peak.value, peak.log10)} "
-                f"at site {peak.site}, limit {limit:g}"
-            )
-            over = not (peak.value <= limit or peak.log10 <= math.log10(limit))
-            (broken if over else held).append(f"{'failed' if over else 'passed'}: {what}")
-        if any(report.nonfinite):
-            sites = sum(1 for count in report.nonfinite if count)
-            broken.append(f"failed: {report.name}: matrices of {sites} sites are not finite")
-        if report.provenance.failure:
-            unsure.append(f"could not tell: {report.name}: stopped half-way by {report.provenance.failure}")
-        if report.provenance.skipped and report.provenance.method == "observed":
-            first = report.provenance.skipped[0]
-            unsure.append(
-                f"could not tell: {report.name}: {len(report.provenance.skipped)} not measured, "
-                f"first {first.what}: {first.reason}"
-            )
-    outcome: Literal["passed", "failed", "could not tell"] = (
-        "failed" if broken else "could not tell" if unsure else "passed"
+        profile = chosen[report.name] = policy.profile_of(report)
+        mine = [held(limit, report) for limit in policy.limits_of(profile, report)]
+        checks += [
+            c for c in mine if c.outcome != "could not tell" or not c.limit.origin.startswith("profile")
+        ]
+        found += _found(report, policy, profile, mine)
+        doubts += _doubts(report, mine) if policy.judges else ()
+    found.sort(key=lambda f: LEVELS.index(f.level))
+    failed = any(f.level == "error" for f in found)
+    outcome: Outcome = "failed" if failed else "could not tell" if doubts else "passed"
+    sources = (f"profile {name}" for name in dict.fromkeys(chosen.values()) if name != NONE)
+    return Verdict(
+        outcome=outcome,
+        checks=tuple(checks),
+        findings=tuple(found),
+        doubts=tuple(doubts),
+        profiles=chosen,
+        sources=(*sources, *policy.sources),
+        enforced=policy.judges,
     )
-    return Verdict(outcome, (*broken, *unsure, *held))
+
+
+def _found(report: Report, policy: Policy, profile: str, checks: Sequence[Check]) -> Iterator[Finding]:
+    """What is wrong with one report, by id, less what other findings explain."""
+    known = findings.rules()
+    mine = [_broken(known[c.limit.rule or OWN], c) for c in checks if c.outcome == "failed"]
+    for rule in known.values():
+        level = policy.level(rule, profile)
+        if rule.ID == NOT_FINITE and policy.judges and rule.ID not in policy.levels:
+            level = "error"
+        if level != "off" and hasattr(rule, "check"):
+            mine += [_seen(rule, report, evidence, level) for evidence in rule.check(report)]
+    worst = {name: _worst(f.level for f in mine if f.rule == name) for name in {f.rule for f in mine}}
+    explained = {name: worst.keys() & set(explains(known[name])) for name in worst}
+    hidden = set().union(*explained.values())
+    for finding in sorted(mine, key=lambda f: f.rule):
+        set_by_user = finding.limit is not None and not finding.limit.origin.startswith("profile")
+        if set_by_user or finding.rule not in hidden:
+            level = _worst([finding.level, *(worst[name] for name in explained[finding.rule])])
+            yield replace(finding, level=level)
+
+
+def _worst(levels: Iterable[Level]) -> Level:
+    return min(levels, key=LEVELS.index)
+
+
+def _broken(rule: Rule, check: Check) -> Finding:
+    return Finding(
+        rule=rule.ID,
+        title=rule.TITLE,
+        level=check.limit.level,
+        target=check.target,
+        text=f"{check.text}, allowed is {check.limit.allowed}",
+        fix=first_sentence(rule.FIX),
+        place=check.place,
+        limit=check.limit,
+    )
+
+
+def _seen(rule: Rule, report: Report, evidence: Evidence, level: Level) -> Finding:
+    return Finding(
+        rule=rule.ID,
+        title=rule.TITLE,
+        level=max((level, evidence.level or level), key=LEVELS.index),
+        target=report.name,
+        text=evidence.text,
+        fix=first_sentence(rule.FIX),
+        place=evidence.place,
+    )
+
+
+def _doubts(report: Report, checks: Sequence[Check]) -> Iterator[Doubt]:
+    """Why a report cannot pass."""
+    where = report.provenance
+    if where.failure:
+        yield Doubt(report.name, f"stopped half-way by {where.failure}")
+    if where.skipped and where.method == "observed":
+        first = where.skipped[0]
+        yield Doubt(report.name, f"{len(where.skipped)} not measured, first {first.what}: {first.reason}")
+    for check in checks:
+        if check.outcome == "could not tell" and not check.limit.origin.startswith("profile"):
+            yield Doubt(report.name, f"{check.limit.metric} {check.limit.allowed}: {check.text}")

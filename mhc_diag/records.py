@@ -109,6 +109,22 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """What the code that makes the matrices says of them, whatever they turn out to be."""
+
+    manifold: Literal["doubly stochastic", "row stochastic", "orthogonal", "identity", ""]
+    """What they are meant to be; empty where nothing constrains them."""
+    exact: Literal["rows", "columns", "both", ""] = ""
+    """Which sums of M its last step makes 1 to rounding."""
+    iterations: int = 0
+    """Of a projection that iterates."""
+    eps: float = 0.0
+    """Added to what it divides by."""
+    origin: str = ""
+    """Whose word it is, such as `layout deepseek`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """Where a stack came from and how it was obtained."""
 
@@ -145,6 +161,8 @@ class Provenance:
     """Matrices that the model shows beside the operators that it applies."""
     audit: tuple[Observation, ...] = ()
     """What the stored parameters themselves show, the most important first; of a checkpoint only."""
+    promise: Promise | None = None
+    """What the matrices are meant to be, where that is known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,7 @@ from mhc_diag.records import (
     Exposed,
     MetricCard,
     Observation,
+    Promise,
     Provenance,
     Report,
     Scalar,
@@ -26,6 +27,7 @@ from mhc_diag.records import (
     Skipped,
     Triangle,
 )
+from mhc_diag.verdict import Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,14 +36,15 @@ SCHEMA = "mhc-diag/report"
 VERSION = 1
 
 
-def to_document(reports: Sequence[Report]) -> dict[str, Any]:
-    """Reports as one JSON-ready dictionary.
+def to_document(reports: Sequence[Report], verdict: Verdict | None = None) -> dict[str, Any]:
+    """Reports, and how they fared, as one JSON-ready dictionary.
 
     Example:
         >>> to_document([])
         {'schema': 'mhc-diag/report', 'version': 1, 'reports': []}
     """
-    return {"schema": SCHEMA, "version": VERSION, "reports": [_report_out(r) for r in reports]}
+    judged = {} if verdict is None else {"verdict": _verdict_out(verdict)}
+    return {"schema": SCHEMA, "version": VERSION, **judged, "reports": [_report_out(r) for r in reports]}
 
 
 def from_document(document: Any, source: str) -> list[Report]:
@@ -69,6 +72,16 @@ def from_document(document: Any, source: str) -> list[Report]:
         raise MhcDiagError(
             f"{source} is a damaged report: {type(e).__name__} {e}", hint="save the report again"
         ) from e
+
+
+def _verdict_out(verdict: Verdict) -> dict[str, Any]:
+    return {**_plain(asdict(verdict)), "exit_code": verdict.exit_code}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else _number_out(value)
 
 
 def _report_out(report: Report) -> dict[str, Any]:
@@ -113,6 +126,7 @@ def _report_in(data: Mapping[str, Any]) -> Report:
                     Exposed(**{**e, "deviation": _number_in(e["deviation"])})
                     for e in provenance.get("exposed", ())
                 ),
+                "promise": Promise(**promise) if (promise := provenance.get("promise")) else None,
                 "audit": tuple(Observation(**o) for o in provenance.get("audit", ())),
             }
         ),

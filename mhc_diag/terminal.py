@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import textwrap
 from typing import Any, TextIO
 
 from mhc_diag.errors import MhcDiagError
@@ -42,8 +41,3 @@ def look() -> dict[str, Any]:
         "color": wanted and not os.environ.get("NO_COLOR"),
         "unicode": (sys.stdout.encoding or "").lower().startswith("utf"),
     }
-
-
-def wrapped(line: str, width: int) -> str:
-    """A line as several that fit, the later ones indented."""
-    return textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False)

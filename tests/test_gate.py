@@ -91,10 +91,14 @@ def test_a_proven_failure_wins():
 
 def test_lines_name_what_decided_and_come_worst_first():
     verdict = judge([report_of((1.0, 0.5), failure="OOM", skipped=SKIPPED)], Policy(max_gain=4))
-    assert verdict.lines[0] == "failed: model: forward composite gain 10.00 at site 0, limit 4"
+    gain = "forward composite gain 10.00 at site 0 (layers.0.attn)"
+    assert verdict.lines[0] == f"failed: MHC100 model: {gain}, allowed is at most 4"
     assert verdict.lines[1] == "could not tell: model: stopped half-way by OOM"
     assert "1 not measured, first layers.3: no probe got through" in verdict.lines[2]
-    assert verdict.lines[3] == "passed: model: backward composite gain 1.000 at site 0, limit 4"
+    assert (
+        verdict.lines[3]
+        == "passed: model: backward composite gain 1.000 at site 0 (layers.0.attn), allowed is at most 4"
+    )
     (line,) = (
         x for x in judge([report_of((0.0, 400.0))], Policy(max_gain=4)).lines if x.startswith("failed")
     )

@@ -14,8 +14,8 @@ from mhc_diag.errors import MhcDiagError
 
 if TYPE_CHECKING:
     from mhc_diag.figures import Kind
-    from mhc_diag.gate import Verdict
     from mhc_diag.records import MixingStack, Report
+    from mhc_diag.verdict import Verdict
 
 FORMATS = "mhc_diag.render"
 PICTURES: dict[str, Kind] = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
@@ -47,25 +47,22 @@ class Outputs:
         """
         from mhc_diag import atomic
 
-        files = [(path, plugins.load(FORMATS, name).render(reports)) for name, path in self.reports]
+        files = [(path, plugins.load(FORMATS, name).render(reports, verdict)) for name, path in self.reports]
         if self.triangle is not None:
             from mhc_diag.figures.heatmap import heat_map
 
             files.append((self.triangle[1], heat_map(reports, self.triangle[0])))
         table = self.format is Format.table
         options = {**terminal.look(), "all_sites": all_sites} if table else {}
-        shown = plugins.load(FORMATS, self.format.value).render(reports, **options)
+        shown = plugins.load(FORMATS, self.format.value).render(reports, verdict, **options)
         if explain is not None:
             from mhc_diag.render.table.explained import explained
 
             shown += "\n" + explained(*explain, **terminal.look())
         for path, content in files:
             atomic.write(path, content)
-        lines = verdict.lines if verdict is not None else ()
-        if table:
-            shown += "".join(f"{terminal.wrapped(line, options['width'])}\n" for line in lines)
-        else:
-            terminal.say("".join(f"{line}\n" for line in lines), sys.stderr)
+        if verdict is not None and verdict.enforced and not table:
+            terminal.say("".join(f"{line}\n" for line in verdict.lines), sys.stderr)
         terminal.say(shown, sys.stdout)
         written = [*self.reports, *([self.triangle] if self.triangle else [])]
         terminal.say("".join(f"wrote {path} ({name})\n" for name, path in written), sys.stderr)

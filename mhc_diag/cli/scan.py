@@ -135,7 +135,7 @@ def scan(
         raise MhcDiagError(
             f"--explain is shown below the table, but --format is {format}", hint="leave out --format"
         )
-    policy, out = Policy(max_gain=max_gain), outputs(format, report, plot, triangle)
+    policy, out = Policy(max_gain, profile="auto", advice=True), outputs(format, report, plot, triangle)
     from mhc_diag.analyse import analyse
     from mhc_diag.progress import progress, traffic
     from mhc_diag.selection import chosen

@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from io import StringIO
 
 from mhc_diag.records import Report
+from mhc_diag.verdict import Verdict
 
 SUFFIX = ".csv"
 
 HEADER = ("name", "site", "path", "kind", "scope", "metric", "statistic", "value", "log10", "token")
 
 
-def render(reports: Sequence[Report]) -> str:
-    """Tidy rows of all reports under one header line.
+def render(reports: Sequence[Report], verdict: Verdict | None = None) -> str:
+    """Tidy rows of all reports under one header line; a verdict is none of them.
 
     Example:
         >>> print(render([]), end="")

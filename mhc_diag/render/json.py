@@ -17,13 +17,14 @@ from typing import Any
 
 from mhc_diag import schema
 from mhc_diag.records import Report
+from mhc_diag.verdict import Verdict
 
 SUFFIX = ".json"
 
 _NUMBER_WORDS = {"inf", "-inf", "nan"}
 
 
-def render(reports: Sequence[Report]) -> str:
+def render(reports: Sequence[Report], verdict: Verdict | None = None) -> str:
     """Reports as one strict JSON document.
 
     Example:
@@ -34,7 +35,7 @@ def render(reports: Sequence[Report]) -> str:
           "reports": []
         }
     """
-    return dumped(schema.to_document(reports))
+    return dumped(schema.to_document(reports, verdict))
 
 
 def dumped(document: dict[str, Any]) -> str:

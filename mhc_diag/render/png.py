@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 from mhc_diag import figures
 from mhc_diag.records import Report
+from mhc_diag.verdict import Verdict
 
 SUFFIX = ".png"
 
 
-def render(reports: Sequence[Report]) -> bytes:
+def render(reports: Sequence[Report], verdict: Verdict | None = None) -> bytes:
     """The gain curves as a PNG file."""
     return figures.picture(reports, "png")

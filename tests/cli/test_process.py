@@ -34,7 +34,7 @@ def test_both_names_are_the_same_program(program: str, env: dict[str, str]) -> N
     assert (version.returncode, version.stdout) == (0, f"mhc-diag {mhc_diag.__version__}\n")
     scan = shell(f"{program} scan sample_models/mhc.safetensors --max-gain 1.1", env)
     assert (scan.returncode, scan.stderr) == (1, "")
-    assert "failed: mhc.safetensors: backward" in scan.stdout and "\x1b" not in scan.stdout
+    assert "failed: MHC101 mhc.safetensors: backward" in scan.stdout and "\x1b" not in scan.stdout
     assert max(map(len, scan.stdout.splitlines())) <= 120  # what a pipe gets
     assert max(map(len, scan.stdout.splitlines())) > 100
     wrong = shell(f"{program} scan missing.pt", env)

@@ -14,6 +14,7 @@ would leave float64. A gain that is infinite or NaN is written as a word.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 
@@ -29,6 +30,7 @@ from mhc_diag.render.table.health import definitions, health_table, shared_healt
 from mhc_diag.render.table.look import Look, marked
 from mhc_diag.render.table.outcomes import outcomes, overall
 from mhc_diag.render.table.sites import site_table
+from mhc_diag.verdict import Verdict
 
 SUFFIX = ".txt"
 
@@ -38,6 +40,7 @@ NARROWEST = 72
 
 def render(
     reports: Sequence[Report],
+    verdict: Verdict | None = None,
     *,
     width: int = 120,
     color: bool = False,
@@ -48,6 +51,7 @@ def render(
 
     Args:
         reports: one to show by site, several to show side by side.
+        verdict: how they fared, which stands below.
         width: columns of the terminal.
         color: with ANSI colours.
         all_sites: show every site in full.
@@ -55,7 +59,13 @@ def render(
     """
     look = Look(max(width, NARROWEST), unicode)
     parts = _one(reports[0], look, all_sites) if len(reports) == 1 else _several(reports, look)
-    return printed(parts, look, color)
+    judged = () if verdict is None else verdict.lines
+    return printed(parts, look, color) + "".join(f"{wrapped(look.text(x), look.width)}\n" for x in judged)
+
+
+def wrapped(line: str, width: int) -> str:
+    """A line as several that fit, the later ones indented."""
+    return textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def printed(parts: Iterable[RenderableType], look: Look, color: bool) -> str:
