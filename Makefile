@@ -54,6 +54,7 @@ bench: $(VENV)/.installed-test  ## time the hot paths against what else there is
 	$(BIN)/python benchmarks/triangle.py
 	$(BIN)/python benchmarks/probe.py
 	$(BIN)/python benchmarks/watch.py
+	$(BIN)/python benchmarks/checkpoints.py
 
 bench-smoke: $(VENV)/.installed-test  ## the same in tiny sizes, to see that it still runs and agrees
 	$(BIN)/python benchmarks/startup.py --rounds 1
@@ -63,6 +64,7 @@ bench-smoke: $(VENV)/.installed-test  ## the same in tiny sizes, to see that it 
 	$(BIN)/python benchmarks/triangle.py --smoke
 	$(BIN)/python benchmarks/probe.py --smoke
 	$(BIN)/python benchmarks/watch.py --smoke
+	$(BIN)/python benchmarks/checkpoints.py --smoke
 
 clean:  ## remove what make made: .venv, out and caches
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""What README.md and docs/cli.md say can be typed, and does what they say."""
+"""What README.md and the pages of docs say can be typed, and does what they say."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from mhc_diag import plugins
+from mhc_diag.sources.checkpoint.recognised import FAMILIES
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SIMULATIONS = (ROOT / "docs/simulate.md").read_text()
+CHECKPOINTS = (ROOT / "docs/checkpoints.md").read_text()
 CLI_PAGE = (ROOT / "docs/cli.md").read_text()
 MHC_DIAG = str(Path(sys.executable).with_name("mhc-diag"))
 OUTSIDE_THE_TREE = shutil.ignore_patterns(".*cache*", ".git", ".venv", "__pycache__", "out", "*.egg-info")
@@ -53,6 +57,41 @@ def test_every_command_of_the_readme_runs(command: str, folder: Path) -> None:
         if o in ("--plot", "--report")
     ]
     assert all((folder / path).stat().st_size > 0 for path in written)
+
+
+def test_every_example_of_the_page_on_checkpoints_runs(folder: Path) -> None:
+    """Its Python writes the files that its commands read."""
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", CHECKPOINTS, flags=re.DOTALL | re.MULTILINE))
+    written = run([sys.executable, "-W", "ignore", "-c", code], folder)
+    assert written.returncode == 0, written.stderr
+    commands = typed_commands(CHECKPOINTS)
+    assert commands
+    for command in commands:
+        done = run([MHC_DIAG, *shlex.split(command)[1:]], folder)
+        assert done.returncode == 0 and done.stdout.strip(), f"{command}: {done.stderr}"
+
+
+def rows(section: str) -> dict[str, str]:
+    """The last cell of each row of a table on the page on checkpoints, by the first."""
+    text = CHECKPOINTS.partition(f"\n## {section}")[2].partition("\n## ")[0]
+    return dict(re.findall(r"^\| `(\w+)`.*\| (.*) \|$", text, flags=re.MULTILINE))
+
+
+def test_the_page_on_checkpoints_has_every_layout_and_variant() -> None:
+    layouts, variants = rows("Layouts"), rows("Variants")
+    assert layouts.keys() - {"layout"} == set(plugins.names(FAMILIES))
+    for name in layouts.keys() - {"layout"}:
+        known = set(plugins.load(FAMILIES, name).VARIANTS)
+        named = set(re.findall(r"`([\w.-]+)`", variants.get(name, "")))
+        assert known <= named if len(known) > 1 else not named, name
+
+
+def test_certified_is_said_as_the_pages_quote_it(folder: Path) -> None:
+    said = "no composite's forward gain can exceed 1, and no backward gain can exceed 4"
+    assert f"certified for every input: {said}`" in README
+    assert f"certified for every input: {said}." in CHECKPOINTS
+    done = run([MHC_DIAG, "scan", "sample_models/mhc.safetensors", "--metrics", "paper"], folder)
+    assert f"certified for every input: {said}." in " ".join(done.stdout.split())
 
 
 @pytest.mark.slow
