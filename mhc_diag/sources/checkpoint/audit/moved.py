@@ -43,7 +43,8 @@ def _distances(subject: Subject) -> Iterator[Observation]:
     known = np.flatnonzero(np.isfinite(distances))
     if not len(known) or not distances[known].any():
         return
-    low, middle, high = (_number(x) for x in np.quantile(distances[known], [0, 0.5, 1]).tolist())
+    far = distances[known]
+    low, middle, high = (_number(float(x)) for x in (far.min(), np.median(far), far.max()))
     furthest = label(subject.sites[int(known[np.argmax(distances[known])])])
     if len(known) == 1:
         text = f"M is {high} from where the code starts it (Frobenius)"
