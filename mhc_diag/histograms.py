@@ -25,7 +25,7 @@ class WorstOfTokens:
         self.parts: dict[Direction, list[Floats]] = {direction: [] for direction in DIRECTIONS}
 
     def keep(self, direction: Direction, sites: slice, log10: Array) -> None:
-        """Take in the composite gains (sites, T) of a block, the prefixes upwards and the suffixes downwards."""
+        """Take in the composite gains (sites, T) of a block, the prefixes upwards, suffixes downwards."""
         import numpy as np
 
         largest, parts = as_numpy(namespace(log10).max(log10, axis=0)), self.parts[direction]

@@ -293,7 +293,7 @@ class Triangle:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How many tokens have their worst composite gain, over all depths, in bins that are equally wide in log10."""
+    """How many tokens have their worst composite gain over all depths in bins equally wide in log10."""
 
     metric: str
     scope: Scope

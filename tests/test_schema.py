@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.records import Curve, Histogram, MetricCard, Observation, Provenance, Report, Scalar, Site, Skipped
+from mhc_diag.records import (
+    Curve,
+    Histogram,
+    MetricCard,
+    Observation,
+    Provenance,
+    Report,
+    Scalar,
+    Site,
+    Skipped,
+)
 from mhc_diag.schema import from_document, to_document
 
 ODD = [math.inf, -math.inf, math.nan]

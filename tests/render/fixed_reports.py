@@ -7,7 +7,17 @@ import math
 
 import numpy as np
 
-from mhc_diag.records import Curve, Histogram, MetricCard, Observation, Provenance, Report, Scalar, Site, Skipped
+from mhc_diag.records import (
+    Curve,
+    Histogram,
+    MetricCard,
+    Observation,
+    Provenance,
+    Report,
+    Scalar,
+    Site,
+    Skipped,
+)
 
 FORMULAS = {
     "amax_forward": "max_i abs(sum_j A_ij)",
