@@ -1,8 +1,8 @@
 """The contract of a finding, on every file of mhc_diag/findings.
 
 tests/findings/NAME.py holds what triggers it and what does not, by what they are: `SAMPLES` and
-`NEAR_MISSES`, functions that make a MixingStack, or a Report. A sample triggers that finding and no other; a near miss none
-at all, whatever they are judged by: `POLICY`, the profiles unless it says otherwise.
+`NEAR_MISSES`, functions that make a MixingStack, or a Report. A sample triggers that finding and no other;
+a near miss none at all. They are judged by `POLICY`, which is what the profiles say unless the file has one.
 """
 
 import importlib
