@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from compared_reports import measured, stochastic, usual, with_number
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mhc_diag.compare import compared, paired
 from mhc_diag.compare.measures import MEASURES
-from compared_reports import measured, stochastic, usual, with_number
 
 
 @settings(max_examples=25, deadline=None)
