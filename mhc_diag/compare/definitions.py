@@ -32,14 +32,15 @@ def definitions(report: Report) -> Definitions:
     """What defines the numbers of a report."""
     where = report.provenance
     compared = {measure.metric for measure in MEASURES}
-    formulas = {d.name: d.formula for d in (*report.cards, *report.scalars) if d.name in compared}
+    formulas = {card.name: card.formula for card in report.cards}
+    formulas |= {scalar.name: scalar.formula for scalar in report.scalars}
     return Definitions(
         report.streams,
         where.method,
         where.token_axis,
         report.tokens,
         {k: _portable(where.settings[k]) for k in SETTINGS if k in where.settings},
-        formulas,
+        {name: formula for name, formula in formulas.items() if name in compared},
     )
 
 
