@@ -11,6 +11,7 @@ from typing import Any
 
 from mhc_diag import plugins
 from mhc_diag.curves import CurveTable, MeanMatrices, as_numpy
+from mhc_diag.histograms import WorstOfTokens
 from mhc_diag.maths import kernel, statistics
 from mhc_diag.maths.blocks import each
 from mhc_diag.maths.namespace import namespace
@@ -108,6 +109,7 @@ class _Run:
         self.table = CurveTable(depth, total, in_parts=total > tokens)
         self.means = {scope: MeanMatrices(depth, first.streams) for scope in SCOPES}
         self.rates = Rates(depth, independent=first.provenance.token_axis == "stack")
+        self.worst = WorstOfTokens(depth)
         self.nonfinite = [0] * depth
         taken = (self.metrics | self.of_logits).items()
         self.cards = [card(name, metric, first.streams) for name, metric in taken]
@@ -152,7 +154,9 @@ class _Run:
         self.table.put(sites, name, scope, value, exponent)
         for direction, curve in COMPOSITE.items():
             if curve == (name, scope):
-                self.rates.keep(direction, sites, statistics.log10(value, exponent))
+                log10 = statistics.log10(value, exponent)
+                self.rates.keep(direction, sites, log10)
+                self.worst.keep(direction, sites, log10)
 
     def _signals(self, part: MixingStack, gain: float) -> None:
         import numpy as np
@@ -196,6 +200,7 @@ class _Run:
             scalars=tuple(self.rates.scalars(stack.theory)),
             nonfinite=tuple(self.nonfinite),
             triangles=triangles,
+            histograms=tuple(self.worst.histograms()) if self.tokens > 1 else (),
             sample=self.samples[0],
             sample_logits=self.samples[1],
         )

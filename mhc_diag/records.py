@@ -122,6 +122,8 @@ class Promise:
     """Added to what it divides by."""
     origin: str = ""
     """Whose word it is, such as `layout deepseek`."""
+    applied: Literal["direct", "transposed", ""] = ""
+    """Whether the matrix that the code computes is M or its transpose, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +294,24 @@ class Triangle:
 
 
 @dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many tokens have their worst composite gain over all depths in bins equally wide in log10."""
+
+    metric: str
+    scope: Scope
+    low: float
+    """log10 where the first bin begins."""
+    width: float
+    """Decades."""
+    counts: tuple[int, ...]
+    """Tokens in each bin."""
+    zero: int = 0
+    """Tokens whose gain is 0."""
+    nonfinite: int = 0
+    """Tokens with a gain that is infinite or NaN."""
+
+
+@dataclass(frozen=True, slots=True)
 class Peak:
     """The worst point of a curve."""
 
@@ -319,6 +339,8 @@ class Report:
     """Per site: how many tokens have a matrix with a NaN or infinite entry."""
     triangles: tuple[Triangle, ...] = ()
     """The whole triangle (l, k), where it was asked for."""
+    histograms: tuple[Histogram, ...] = ()
+    """Of the worst composite gains of the tokens, forward and backward, where there are several."""
     sample: np.ndarray[Any, Any] | None = None
     """(L, K, n, n): the matrices of a few tokens, for simulations that resample a measured model."""
     sample_logits: np.ndarray[Any, Any] | None = None

@@ -18,6 +18,7 @@ from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import (
     Curve,
     Exposed,
+    Histogram,
     MetricCard,
     Observation,
     Promise,
@@ -112,6 +113,7 @@ def _verdict_in(data: Mapping[str, Any]) -> Verdict:
         profiles=data["profiles"],
         sources=tuple(data["sources"]),
         enforced=data["enforced"],
+        notes=tuple(data.get("notes", ())),
     )
 
 
@@ -139,6 +141,7 @@ def _report_out(report: Report) -> dict[str, Any]:
         "scalars": [{k: _number_out(v) for k, v in asdict(s).items()} for s in report.scalars],
         "curves": [_curve_out(c) for c in report.curves],
         "triangles": [_triangle_out(t) for t in report.triangles],
+        "histograms": [{**asdict(h), "counts": list(h.counts)} for h in report.histograms],
         "sample": _array_out(report.sample),
         "sample_logits": _array_out(report.sample_logits),
     }
@@ -181,6 +184,7 @@ def _report_in(data: Mapping[str, Any]) -> Report:
         ),
         curves=tuple(_curve_in(c, len(sites)) for c in data["curves"]),
         triangles=tuple(_triangle_in(t, len(sites)) for t in data.get("triangles", ())),
+        histograms=tuple(_histogram_in(h) for h in data.get("histograms", ())),
         sample=_array_in(data.get("sample")),
         sample_logits=_array_in(data.get("sample_logits")),
     )
@@ -229,6 +233,10 @@ def _triangle_in(data: Mapping[str, Any], depth: int) -> Triangle:
     for i, row in enumerate(data["log10"]):
         log10[i, i:] = [float(x) for x in row]
     return Triangle(data["metric"], data["statistic"], log10)
+
+
+def _histogram_in(data: Mapping[str, Any]) -> Histogram:
+    return Histogram(**{**data, "counts": tuple(int(c) for c in data["counts"])})
 
 
 def _array_out(array: np.ndarray[Any, Any] | None) -> dict[str, Any] | None:

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.records import Curve, MetricCard, Observation, Provenance, Report, Scalar, Site, Skipped
+from mhc_diag.records import (
+    Curve,
+    Histogram,
+    MetricCard,
+    Observation,
+    Provenance,
+    Report,
+    Scalar,
+    Site,
+    Skipped,
+)
 from mhc_diag.schema import from_document, to_document
 
 ODD = [math.inf, -math.inf, math.nan]
@@ -49,6 +59,7 @@ def report():
         ),
         summary="so it is",
         nonfinite=(0, 0, 1),
+        histograms=(Histogram("amax_forward", "prefix", -0.2, 0.1, (1, 0, 4), zero=0, nonfinite=1),),
     )
 
 

@@ -7,7 +7,17 @@ import math
 
 import numpy as np
 
-from mhc_diag.records import Curve, MetricCard, Observation, Provenance, Report, Scalar, Site, Skipped
+from mhc_diag.records import (
+    Curve,
+    Histogram,
+    MetricCard,
+    Observation,
+    Provenance,
+    Report,
+    Scalar,
+    Site,
+    Skipped,
+)
 
 FORMULAS = {
     "amax_forward": "max_i abs(sum_j A_ij)",
@@ -28,7 +38,21 @@ def build(name, gains, sites, provenance, streams=4, **extra):
     ]
     tokens = next(iter(gains.values())).shape[1]
     cards = tuple(c for c in CARDS if c.name in {metric for metric, _ in gains})
+    if tokens > 1:
+        ends = (("amax_forward", "prefix"), ("amax_backward", "suffix"))
+        extra["histograms"] = tuple(_histogram(*end, np.asarray(gains[end], float)) for end in ends)
     return Report(name, streams, tokens, sites, tuple(curves), cards, provenance, **extra)
+
+
+def _histogram(metric, scope, log10):
+    worst = np.round(log10.max(axis=0), 6)
+    finite = worst[np.isfinite(worst)]
+    low, width = math.floor(finite.min() * 2) / 2, 0.5
+    counts, _ = np.histogram(finite, low + width * np.arange(30))
+    used = int(np.flatnonzero(counts)[-1]) + 1
+    return Histogram(
+        metric, scope, low, width, tuple(map(int, counts[:used])), 0, int(len(worst) - len(finite))
+    )
 
 
 def _curves(metric, scope, log10):
