@@ -92,6 +92,8 @@ class Finding:
     place: Place = field(default_factory=Place)
     limit: Limit | None = None
     """The limit that is broken, where it is one."""
+    accepted: bool = False
+    """Whether a baseline holds it already, so that it is no more than a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ class Verdict:
     """Where the limits came from, the weakest first."""
     enforced: bool = False
     """Whether anything could fail; otherwise the findings are advice."""
+    notes: tuple[str, ...] = ()
+    """What else there is to know, such as entries of a baseline that no longer occur."""
 
     @property
     def exit_code(self) -> int:
@@ -136,14 +140,17 @@ class Verdict:
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """The findings that do not."""
-        return tuple(f for f in self.findings if f.level == "warn")
+        """The findings that do not, less those that a baseline accepts."""
+        return tuple(f for f in self.findings if f.level == "warn" and not f.accepted)
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """One line for each finding, each doubt and each limit of the user's that holds."""
+        """One line for each finding, each doubt, each limit of the user's that holds and each note."""
         words = {"error": "failed", "warn": "warning", "off": "off"}
-        found = [f"{words[f.level]}: {f.rule} {f.target}: {f.text}" for f in self.findings]
+        found = [
+            f"{'accepted' if f.accepted else words[f.level]}: {f.rule} {f.target}: {f.text}"
+            for f in self.findings
+        ]
         doubts = [f"could not tell: {d.target}: {d.text}" for d in self.doubts]
         held = [
             f"passed: {c.target}: {c.text}, allowed is {c.limit.allowed}"
@@ -151,4 +158,5 @@ class Verdict:
             if c.outcome == "passed" and not c.limit.origin.startswith("profile")
         ]
         errors = len(self.errors)
-        return (*found[:errors], *doubts, *found[errors:], *held)
+        notes = [f"note: {text}" for text in self.notes]
+        return (*found[:errors], *doubts, *found[errors:], *held, *notes)
