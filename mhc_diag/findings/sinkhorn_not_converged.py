@@ -59,7 +59,8 @@ def check(report: Report) -> Iterator[Evidence]:
     import numpy as np
 
     found, promise = sides(report, "p50"), report.provenance.promise
-    if found is None or (promise is not None and promise.manifold and not promise.iterations):
+    known = promise is not None and bool(promise.manifold)
+    if found is None or (known and promise is not None and promise.exact not in ("rows", "columns")):
         return
     side = max(("rows", "columns"), key=lambda name: int(found.inexact(name).sum()))
     off = np.where(found.inexact(side), found.rows if side == "rows" else found.columns, 0.0)
@@ -72,7 +73,7 @@ def check(report: Report) -> Iterator[Evidence]:
                   report.sites[first].label)  # fmt: skip
     sums = f"{side[:-1]} sums of the typical token are {typical:.2%} from 1 at half of the sites"
     if fewer or typical > TYPICAL:
-        yield Evidence(f"{sums}{fewer}{_needed(report)}", place, None if promised else "warn")
+        yield Evidence(f"{sums}{fewer}{_needed(report)}", place, None if known else "warn")
         return
     worst = seen(report, f"{side[:-1]}_residual", "site", "max")
     if worst is not None and float(np.max(worst.value)) > WORST:
