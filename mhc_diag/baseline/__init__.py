@@ -16,7 +16,4 @@ from mhc_diag.baseline.records import Baseline
 from mhc_diag.baseline.saved import from_document, to_document
 from mhc_diag.baseline.update import Update, updated
 
-TOLERANCE = 0.01
-"""Relative: what floating point, another library or another machine changes is far below."""
-
-__all__ = ["TOLERANCE", "Baseline", "Update", "against", "from_document", "to_document", "updated"]
+__all__ = ["Baseline", "Update", "against", "from_document", "to_document", "updated"]

@@ -58,11 +58,12 @@ def against(
         level: of the finding that a number is worse.
         source: the baseline's name, for messages.
     """
-    found = [f for f in verdict.findings if f.target not in {r.name for r in reports}]
+    names = {r.name for r in reports}
+    found = [f for f in verdict.findings if f.target not in names]
     doubts, notes, met = list(verdict.doubts), list(verdict.notes), set()
     for report in reports:
         mine = [f for f in verdict.findings if f.target == report.name]
-        entry = baseline.entry(report.name, len(reports))
+        entry = baseline.entry(report.name, alone=alone(reports, verdict))
         if entry is None:
             found += mine
             doubts.append(Doubt(report.name, f"{source} holds nothing of it: {UPDATE} takes it in"))
@@ -72,9 +73,13 @@ def against(
         taken, new, gone = split(mine, entry.findings, None if unlike else tolerance)
         found += [*new, *(marked(f) for f, _ in taken)]
         notes += [f"{source} accepts {a.rule} of {entry.name}, which is not found any more" for a in gone]
-        doubts += [Doubt(report.name, f"{text}; {REPLACE}") for text in unlike]
-        if not unlike and level != "off":
-            found += _worse(entry, report, tolerance, level)
+        if unlike:
+            doubts.append(Doubt(report.name, f"{unlike}; {REPLACE}"))
+        elif level != "off":
+            worse = list(_worse(entry, report, tolerance, level))
+            found += worse
+            hold, count = len(entry.numbers) - len(worse), len(entry.numbers)
+            notes.append(f"{hold} of {count} numbers of {report.name} are no worse than {source} says")
     stale = [e.name for e in baseline.entries if e.name not in met]
     notes += [f"{source} holds {name}, which was not looked at" for name in stale]
     found.sort(key=lambda f: (LEVELS.index(f.level), f.accepted))
@@ -89,6 +94,11 @@ def against(
         sources=(*verdict.sources, f"{source}, tolerance {tolerance:g}"),
         enforced=True,
     )
+
+
+def alone(reports: Sequence[Report], verdict: Verdict) -> bool:
+    """Whether there is one report, and no target of which there is none."""
+    return len(reports) == 1 and all(d.target == reports[0].name for d in verdict.doubts)
 
 
 def held(entry: Entry, report: Report) -> Iterator[Held]:

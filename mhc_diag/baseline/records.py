@@ -59,8 +59,8 @@ class Baseline:
     entries: tuple[Entry, ...] = field(default_factory=tuple)
     """By name, in the order of the alphabet."""
 
-    def entry(self, name: str, among: int) -> Entry | None:
-        """The entry of a report; where there is one report and one entry, that, whatever their names."""
-        if among == 1 and len(self.entries) == 1:
+    def entry(self, name: str, *, alone: bool) -> Entry | None:
+        """The entry of a report; where both are the only one, whatever their names."""
+        if alone and len(self.entries) == 1:
             return self.entries[0]
         return next((e for e in self.entries if e.name == name), None)

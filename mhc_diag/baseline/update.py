@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mhc_diag.baseline.acceptance import growth, split
-from mhc_diag.baseline.against import held
+from mhc_diag.baseline.against import alone, held
 from mhc_diag.baseline.made import RULE, accepted, can_be_accepted
 from mhc_diag.baseline.made import entry as made
 from mhc_diag.baseline.records import Accepted, Baseline, Entry
@@ -51,13 +51,13 @@ def updated(old: Baseline, reports: Sequence[Report], verdict: Verdict, *, toler
     for report in reports:
         mine = [f for f in verdict.findings if f.target == report.name]
         broken += _broken(report, mine)
-        fresh, known = made(report, mine), old.entry(report.name, len(reports))
+        fresh, known = made(report, mine), old.entry(report.name, alone=alone(reports, verdict))
         if known is None:
             entries[report.name] = fresh
             continue
         del entries[known.name]
         unlike = mismatches(known, report)
-        untold += [f"{report.name}: {text}" for text in unlike]
+        untold += [f"{report.name}: {unlike}"] if unlike else []
         entries[report.name] = fresh if unlike else _turned(known, fresh, report, mine, tolerance, worse)
     ordered = tuple(entries[name] for name in sorted(entries))
     return Update(Baseline(ordered), tuple(worse), tuple(untold), tuple(broken))

@@ -17,8 +17,8 @@ LISTED = 3
 """Names in a sentence."""
 
 
-def mismatches(entry: Entry, report: Report) -> list[str]:
-    """Why the numbers of an entry and of a report cannot be compared, each in a few words."""
+def mismatches(entry: Entry, report: Report) -> str:
+    """Why the numbers of an entry and of a report cannot be compared; empty where they can."""
     found = list(differences(entry.definitions, definitions(report)))
     labels = tuple(site.label for site in report.sites)
     if labels != entry.sites:
@@ -27,7 +27,7 @@ def mismatches(entry: Entry, report: Report) -> list[str]:
     lacking = [n.measure.title for n in entry.numbers if n.measure not in known]
     if lacking:
         found.append(f"not measured: {_named(lacking)}")
-    return [f"not what the baseline is about: {text}" for text in found]
+    return f"not what the baseline is about: {'; '.join(found)}" if found else ""
 
 
 def worse_in_words(place: Place, number: Number, decades: float) -> str:
@@ -36,7 +36,7 @@ def worse_in_words(place: Place, number: Number, decades: float) -> str:
         assert place.value is not None
         now = f"{place.metric} {place.value:.4g}"
     else:
-        now = in_words(place)
+        now = ("mean " if place.statistic == "mean" else "") + in_words(place)
     before = magnitude(number.value, number.log10) + (f" at {number.site}" if number.site else "")
     return f"{now}, {_by(decades)} the baseline's {before}"
 
