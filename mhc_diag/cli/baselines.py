@@ -115,9 +115,9 @@ class Settled:
             return self.verdict.exit_code
         worse = bool(self.made.worse) and not self.asked.accept
         count = len(self.refusals)
+        what = "1 thing is" if count == 1 else f"{count} things are"
         terminal.refuse(
-            f"baseline {self.asked.path} is left as it is: {count} {'thing is' if count == 1 else 'things are'} "
-            "worse, new or not to be compared",
+            f"baseline {self.asked.path} is left as it is: {what} worse, new or not to be compared",
             self._hint,
         )
         terminal.say("".join(f"refused: {text}\n" for text in self.refusals), sys.stderr)
