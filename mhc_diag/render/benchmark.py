@@ -54,7 +54,9 @@ def _counts(reports: Sequence[Report], verdict: Verdict) -> Iterator[dict[str, A
         counted = {
             "errors": [f.rule for f in verdict.errors if f.target == name],
             "warnings": [f.rule for f in verdict.warnings if f.target == name],
-            "doubts": [printable(doubt.text) for doubt in verdict.doubts if doubt.target == name],
+            "doubts": [
+                printable(d.text) for d in verdict.doubts if d.target == name and d.outcome != "passed"
+            ],
         }
         for word, found in counted.items():
             entry = {"name": f"{printable(name)}: {word}", "unit": "findings", "value": len(found)}

@@ -32,7 +32,7 @@ def render(reports: Sequence[Report], verdict: Verdict | None = None) -> str:
         ::notice title=mhc-diag::passed
     """
     files = {report.name: file_of(report.provenance) for report in reversed(reports)}
-    lines = [] if verdict is None else [*_findings(verdict, files), *_doubts(verdict, files)]
+    lines = [] if verdict is None else list(_judged(verdict, files))
     enforced = verdict is not None and verdict.enforced
     lines.append(_command("notice", "mhc-diag", verdict.outcome if verdict and enforced else "measured"))
     for report in reports[:SHOWN]:
@@ -40,19 +40,21 @@ def render(reports: Sequence[Report], verdict: Verdict | None = None) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _findings(verdict: Verdict, files: Mapping[str, str]) -> Iterator[str]:
-    for finding in verdict.findings:
-        seen = f"{finding.target}: {finding.text}"
-        file = files.get(finding.target, "")
+def _judged(verdict: Verdict, files: Mapping[str, str]) -> Iterator[str]:
+    for found in verdict.findings:
+        title = f"{found.rule} {found.title}" + (" (accepted)" if found.accepted else "")
+        name, seen = COMMANDS[found.level], f"{found.target}: {found.text}"
         yield _command(
-            COMMANDS[finding.level], f"{finding.rule} {finding.title}", seen, finding.fix, file=file
+            "notice" if found.accepted else name, title, seen, found.fix, file=files.get(found.target, "")
         )
-
-
-def _doubts(verdict: Verdict, files: Mapping[str, str]) -> Iterator[str]:
     for doubt in verdict.doubts:
-        text = f"{doubt.target}: {doubt.text}"
-        yield _command("error", "mhc-diag could not tell", text, file=files.get(doubt.target, ""))
+        name, title = (
+            ("notice", "nothing to check") if doubt.outcome == "passed" else ("error", doubt.outcome)
+        )
+        file = files.get(doubt.target, "")
+        yield _command(name, f"mhc-diag: {title}", doubt.line, doubt.hint, file=file)
+    for note in verdict.notes:
+        yield _command("notice", "mhc-diag", note)
 
 
 def _command(name: str, title: str, *lines: str, file: str = "") -> str:

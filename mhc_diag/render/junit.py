@@ -89,14 +89,13 @@ def _cases(target: str, report: Report | None, verdict: Verdict | None) -> Itera
     if verdict is not None:
         told = {c.text for c in verdict.checks if c.target == target and c.outcome == "could not tell"}
         doubts = [d for d in verdict.doubts if d.target == target and not d.text.endswith(tuple(told))]
-        several = len(doubts) > 1
-        cases += [
-            Case(f"could be told {i}" if several else "could be told", "error", d.text, d.text, "doubt")
-            for i, d in enumerate(doubts, start=1)
-        ]
+        for i, doubt in enumerate(doubts, start=1):
+            name = "could be told" + (f" {i}" if i > 1 else "")
+            result: Result = "passed" if doubt.outcome == "passed" else "error"
+            cases.append(Case(name, result, doubt.text, f"{doubt.text}\n{doubt.hint}".strip(), doubt.outcome))
     elif report is not None and report.provenance.failure:
         failure = f"stopped half-way by {report.provenance.failure}"
-        cases.append(Case("measured", "error", failure, failure, "doubt"))
+        cases.append(Case("measured", "error", failure, failure, "could not tell"))
     summary = "" if report is None else report.summary
     yield from cases or [Case("measured" if verdict is None else "no findings", text=summary)]
 
@@ -104,23 +103,24 @@ def _cases(target: str, report: Report | None, verdict: Verdict | None) -> Itera
 def _limits(target: str, verdict: Verdict) -> Iterator[Case]:
     """A case for each limit that was held against a target."""
     fixes = {f.limit: f for f in verdict.findings if f.target == target and f.limit is not None}
+    fails = any(f.target == target for f in verdict.errors)
     for check in verdict.checks:
         if check.target != target:
             continue
         name, limit, said = _name(check.limit), check.limit, _said(check)
         finding = fixes.get(limit)
         text = said if finding is None else f"{finding.rule} {finding.title}\n{finding.text}\n{finding.fix}"
-        rule = finding.rule if finding else limit.rule
+        level = limit.level if finding is None else finding.level
         if limit.level == "off":
             yield Case(name, "skipped", text="off")
         elif check.outcome == "could not tell":
-            yield Case(name, "error", said, said, "doubt")
+            yield Case(name, "error", said, said, "could not tell")
         elif check.outcome == "passed":
             yield Case(name, text=said)
-        elif limit.level == "warn":
-            yield Case(name, text=f"warning: {text}")
+        elif level == "error" and fails:  # a baseline can accept the finding that explains this one
+            yield Case(name, "failure", said, text, finding.rule if finding else limit.rule)
         else:
-            yield Case(name, "failure", said, text, rule)
+            yield Case(name, text=f"{'accepted' if finding and finding.accepted else 'warning'}: {text}")
 
 
 def _findings(target: str, verdict: Verdict) -> Iterator[Case]:
@@ -134,7 +134,7 @@ def _findings(target: str, verdict: Verdict) -> Iterator[Case]:
         if finding.level == "error":
             yield Case(name, "failure", finding.text, text, finding.rule)
         else:
-            yield Case(name, text=f"warning: {text}")
+            yield Case(name, text=f"{'accepted' if finding.accepted else 'warning'}: {text}")
 
 
 def _name(limit: Limit) -> str:
@@ -152,6 +152,7 @@ def _properties(target: str, report: Report | None, verdict: Verdict | None) -> 
         yield "verdict", verdict.outcome if verdict.enforced else "advice"
         yield "profile", verdict.profiles.get(target, "")
         yield "limits", ", ".join(verdict.sources)
+        yield from (("note", note) for note in verdict.notes)
     if report is None:
         return
     where = report.provenance

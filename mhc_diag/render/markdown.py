@@ -25,7 +25,7 @@ SUFFIX = ".md"
 ROWS, SITES, WITH_SITES = 100, 5, 4
 """Rows of a table at most; sites shown of a report, and for how many reports."""
 LONGEST = 1000
-SIGNS = {"passed": "✅", "failed": "❌", "could not tell": "⚠️"}
+SIGNS = {"passed": "✅", "failed": "❌", "could not tell": "⚠️", "nothing to check": "⚠️"}
 LEVELS = {"error": "❌ error", "warn": "⚠️ warning", "off": "off"}
 MARKUP = re.compile(r"[&<>|\\`*~\[\]#@$]|_(?![^\W_])|(?<![^\W_])_|:(?=\S)|(?<=[wW])\.")
 """What could be markup, unless it is a character reference; `www.` alone starts a link."""
@@ -61,7 +61,7 @@ def _head(verdict: Verdict | None) -> str:
     counts = [
         (len(verdict.errors), "error"),
         (len(verdict.warnings), "warning"),
-        (len(verdict.doubts), "doubt"),
+        (sum(doubt.outcome != "passed" for doubt in verdict.doubts), "doubt"),
         (sum(c.outcome == "passed" for c in verdict.checks), "limit that holds"),
     ]
     said = ", ".join(f"{n} {word if n == 1 else _plural(word)}" for n, word in counts)
@@ -101,14 +101,18 @@ def _found(verdict: Verdict) -> Iterator[str]:
         where = address(known[found.rule]) if DOCS and found.rule in known else ""
         rule = f"[{found.rule}]({where})" if where else found.rule
         told = [_safe(text) for text in (found.text, found.fix)]
-        rows.append([LEVELS[found.level], f"{rule} {_safe(found.title)}", _code(found.target), *told])
+        level = "accepted" if found.accepted else LEVELS[found.level]
+        rows.append([level, f"{rule} {_safe(found.title)}", _code(found.target), *told])
     yield "### Findings\n\n" + _table(["level", "finding", "target", "what was seen", "what to do"], rows)
 
 
 def _doubts(verdict: Verdict) -> Iterator[str]:
     if verdict.doubts:
-        rows = [[_code(doubt.target), _safe(doubt.text)] for doubt in verdict.doubts]
-        yield "### What could not be told\n\n" + _table(["target", "why"], rows)
+        told = [(d, "allowed" if d.outcome == "passed" else d.outcome) for d in verdict.doubts]
+        rows = [[_code(d.target), outcome, _safe(d.text), _safe(d.hint)] for d, outcome in told]
+        yield "### What could not be told\n\n" + _table(["target", "outcome", "why", "what to do"], rows)
+    if verdict.notes:
+        yield "\n".join(f"- {_safe(note)}" for note in verdict.notes[:ROWS])
 
 
 def _limits(verdict: Verdict) -> Iterator[str]:

@@ -28,6 +28,7 @@ SUFFIX = ".sarif"
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 LEVELS = {"error": "error", "warn": "warning", "off": "none"}
 LONGEST = 4000
+ACCEPTED = {"kind": "external", "status": "accepted", "justification": "a baseline holds it already"}
 
 
 def render(reports: Sequence[Report], verdict: Verdict | None = None) -> str:
@@ -82,6 +83,7 @@ def _results(verdict: Verdict, rules: Sequence[str], files: Mapping[str, str]) -
             "message": {"text": _message(f"{finding.target}: {finding.text}. {finding.fix}")},
             "locations": [_location(finding, files)],
             "partialFingerprints": {"primaryLocationLineHash": f"{same}:{count}"},
+            **({"suppressions": [ACCEPTED]} if finding.accepted else {}),
         }
 
 
@@ -117,25 +119,35 @@ def _fingerprint(finding: Finding) -> str:
 def _invocation(
     reports: Sequence[Report], verdict: Verdict | None, files: Mapping[str, str]
 ) -> dict[str, Any]:
+    """How the execution went: successful only where everything could be told."""
     if verdict is None:
-        told = [
-            (r.name, f"stopped half-way by {r.provenance.failure}") for r in reports if r.provenance.failure
+        stopped = [
+            (report.name, report.provenance.failure) for report in reports if report.provenance.failure
         ]
-    else:
-        told = [(doubt.target, doubt.text) for doubt in verdict.doubts]
-    notifications = [
-        {
-            "level": "error",
-            "message": {"text": _message(f"{target}: {text}")},
-            **({"locations": [_artifact(files[target])]} if target in files else {}),
-        }
-        for target, text in told
+        told = [
+            _notification("error", f"{name}: stopped half-way by {why}", files.get(name))
+            for name, why in stopped
+        ]
+        return {"executionSuccessful": not told, "toolExecutionNotifications": told}
+    told = [
+        _notification(
+            "note" if doubt.outcome == "passed" else "error",
+            f"{doubt.line}. {doubt.hint}" if doubt.hint else doubt.line,
+            files.get(doubt.target),
+        )
+        for doubt in verdict.doubts
     ]
-    done: dict[str, Any] = {"executionSuccessful": not notifications}
-    if verdict is not None:
-        done["exitCode"] = verdict.exit_code
-        done["exitCodeDescription"] = verdict.outcome
-    return {**done, "toolExecutionNotifications": notifications}
+    return {
+        "executionSuccessful": all(doubt.outcome == "passed" for doubt in verdict.doubts),
+        "exitCode": verdict.exit_code,
+        "exitCodeDescription": verdict.outcome,
+        "toolExecutionNotifications": [*told, *(_notification("note", note) for note in verdict.notes)],
+    }
+
+
+def _notification(level: str, text: str, uri: str | None = None) -> dict[str, Any]:
+    told = {"level": level, "message": {"text": _message(text)}}
+    return {**told, "locations": [_artifact(uri)]} if uri else told
 
 
 def _about(report: Report, verdict: Verdict | None) -> dict[str, Any]:

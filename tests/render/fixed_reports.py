@@ -278,15 +278,18 @@ def failed():
                 "Use float32.",
             ),
             Finding("MHC100", "a limit of yours is broken", "warn", "failing", allowed, "Look.", near, own),
+            Finding("MHC201", "averaged out", "warn", "failing", "half-life 0.3", "Look.", accepted=True),
         ),
         (
             Doubt("failing", "7 not measured, first model.norm.0: no streams pass through it"),
             Doubt("failing", "half_life at least 10: the report holds no half_life"),
-            Doubt("broken|<b>.pt", "cut short: 12 of 40 bytes"),
+            Doubt("broken|<b>.pt", "cut short: 12 of 40 bytes", hint="check the download"),
+            Doubt("dense.pt", "no mixing was found in it", "passed", "try --select"),
         ),
         profiles={"failing": "hc"},
         sources=("profile hc", "mhc-diag.toml", "--limit"),
         enforced=True,
+        notes=("1 entry of the baseline no longer occurs: [MHC202] of failing",),
     )
 
 
@@ -348,10 +351,11 @@ def hostile():
             Finding("MHC100", "a limit of yours is broken", "error", HOSTILE, HOSTILE, HOSTILE, place, limit),
             Finding("MHC502", "mixing that is not finite", "warn", HOSTILE, HOSTILE, HOSTILE, place),
         ),
-        (Doubt(HOSTILE, HOSTILE), Doubt(f"other {HOSTILE}", HOSTILE)),
+        (Doubt(HOSTILE, HOSTILE), Doubt(f"other {HOSTILE}", HOSTILE, hint=HOSTILE)),
         profiles={HOSTILE: "hc"},
         sources=(HOSTILE,),
         enforced=True,
+        notes=(HOSTILE,),
     )
 
 
