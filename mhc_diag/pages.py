@@ -21,8 +21,8 @@ def page(rule: Rule) -> str:
 
     Example:
         >>> from mhc_diag.findings import rules
-        >>> page(rules()["MHC502"]).splitlines()[0]
-        '**What is seen.** The mixing matrix of some site has a NaN or an infinite entry, for some tokens at'
+        >>> page(rules()["MHC502"])[:17]
+        '**What is seen.**'
     """
     parts = [("What is seen", rule.WHAT), ("Why it matters", rule.WHY), ("What to do", rule.FIX)]
     text = "\n\n".join(f"**{head}.** {body.strip()}" for head, body in parts)
