@@ -15,12 +15,12 @@ WHAT = """
 The mixing matrix of some site has a NaN or an infinite entry, for some tokens at least.
 """
 WHY = """
-One such entry reaches every stream of every later layer, and by the gradient every earlier one: one
-site of one token is enough to make the loss of the whole batch NaN.
+One such entry reaches every stream of every later layer, and by the gradient every earlier one: 1 site of
+1 token is enough to make the loss of the whole batch NaN.
 """
 FIX = """
-Look at the first site that is named: its parameters, the range of its logits, and the dtype in
-which its exponentials are taken. An exponential overflows above 88 in float32 and bfloat16, and
+Look at the first site that is named: its parameters, the range of its logits, the dtype of its
+exponentials. An exponential overflows above 88 in float32 and bfloat16, and
 above 11 in float16, unless the largest logit is subtracted first.
 """
 REFERENCES = ("Higham, Accuracy and Stability of Numerical Algorithms, section 27.5",)

@@ -1,0 +1,18 @@
+"""One entry that is not finite."""
+
+import numpy as np
+from sample_stacks import repeated, shift, stack
+
+
+def with_entry(value):
+    matrices = np.repeat(shift(0.03)[None], 6, axis=0)
+    matrices[3, 1, 2] = value
+    return stack(matrices)
+
+
+SAMPLES = {
+    "NaN": lambda: with_entry(np.nan),
+    "infinity": lambda: with_entry(np.inf),
+    "nothing but NaN": lambda: repeated(np.full((4, 4), np.nan)),
+}
+NEAR_MISSES = {"a small entry": lambda: with_entry(1e-30)}
