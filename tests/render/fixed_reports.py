@@ -50,6 +50,8 @@ def build(name, gains, sites, provenance, streams=4, **extra):
 def _histogram(metric, scope, log10):
     worst = np.round(log10.max(axis=0), 6)
     finite = worst[np.isfinite(worst)]
+    if not len(finite):
+        return Histogram(metric, scope, 0.0, 0.5, (), 0, len(worst))
     low, width = math.floor(finite.min() * 2) / 2, 0.5
     counts, _ = np.histogram(finite, low + width * np.arange(30))
     used = int(np.flatnonzero(counts)[-1]) + 1
