@@ -87,20 +87,30 @@ def outputs(
             )
         made.append((name, Path(where)))
     if plot is not None:
-        made.append((_kind("--plot", plot), plot))
-    map_of_all = None if triangle is None else (_kind("--triangle", triangle), triangle)
-    _check([path for _, path in made] + ([triangle] if triangle else []))
+        made.append((kind("--plot", plot), plot))
+    map_of_all = None if triangle is None else (kind("--triangle", triangle), triangle)
+    check_all([path for _, path in made] + ([triangle] if triangle else []))
     return Outputs(format, tuple(made), map_of_all)
 
 
-def _kind(flag: str, path: Path) -> Kind:
+def kind(flag: str, path: Path) -> Kind:
+    """Which kind of picture a file's name asks for.
+
+    Raises:
+        MhcDiagError: none that can be drawn.
+    """
     drawn = PICTURES.get(path.suffix.lower())
     if drawn is None:
         raise MhcDiagError(f"{flag} {path} is no picture's name", hint="end it in .png, .svg or .pdf")
     return drawn
 
 
-def _check(paths: Sequence[Path]) -> None:
+def check_all(paths: Sequence[Path]) -> None:
+    """See that all these files can be written, before the work that they are to hold is done.
+
+    Raises:
+        MhcDiagError: one cannot be, or is named twice.
+    """
     from mhc_diag import atomic
 
     for i, path in enumerate(paths):
