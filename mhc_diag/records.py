@@ -122,6 +122,8 @@ class Promise:
     """Added to what it divides by."""
     origin: str = ""
     """Whose word it is, such as `layout deepseek`."""
+    applied: Literal["direct", "transposed", ""] = ""
+    """Whether the matrix that the code computes is M or its transpose, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)

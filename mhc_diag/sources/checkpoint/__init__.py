@@ -18,6 +18,7 @@ from mhc_diag.sources.checkpoint.audit import audit
 from mhc_diag.sources.checkpoint.audit.seen import Seen
 from mhc_diag.sources.checkpoint.gathered import Gathered, gather
 from mhc_diag.sources.checkpoint.options import Options
+from mhc_diag.sources.checkpoint.promised import promise_of
 from mhc_diag.sources.checkpoint.recognised import Recognised, recognise
 from mhc_diag.sources.families import Dynamic, Settings
 from mhc_diag.sources.files.remote import Arrived, silent
@@ -144,6 +145,7 @@ def _stack(
             notes=settings.notes + file.notes,
             skipped=tuple(Skipped(printable(s.what), printable(s.reason)) for s in found.skipped),
             audit=audit(file, found, name, settings, gathered.tensors, seen),
+            promise=promise_of(found.name, family, name, settings),
         ),
         pre=mixing.pre,
         post=mixing.post,
