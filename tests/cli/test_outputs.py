@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,30 @@ def test_several_reports_and_a_plot_at_once(run: Callable[..., Any], folder: Pat
     assert (folder / "e.SVG").read_bytes().startswith(MAGIC["svg"])
     assert len(done.err.splitlines()) == 5
     assert done.out.startswith("target ")
+
+
+def test_everything_that_a_ci_system_takes_in_one_run(run: Callable[..., Any], folder: Path) -> None:
+    names = ("markdown", "github", "junit", "sarif", "benchmark", "parquet", "json", "csv")
+    options = [part for name in names for part in ("--report", f"{name}=out.{name}")]
+    done = run(*COMMANDS["scan"], *options, "--max-gain", "4", "--format", "github")
+    assert done.code == 1 and done.changed == {f"out.{name}" for name in names}
+    assert (folder / "out.github").read_text() == done.out and "::error file=" in done.out
+    assert len(ET.parse(folder / "out.junit").findall(".//failure")) == 2
+    (ran,) = json.loads((folder / "out.sarif").read_text())["runs"]
+    assert [result["level"] for result in ran["results"]] == ["error", "error"]
+    assert (folder / "out.markdown").read_text().startswith("## ❌ mhc-diag: failed")
+    told = {entry["name"]: entry["value"] for entry in json.loads((folder / "out.benchmark").read_text())}
+    assert f"{told['hc.pt: forward composite gain']:.0f}" == "4076"
+    assert (folder / "out.parquet").read_bytes()[:4] == b"PAR1"
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize("format", ["markdown", "github", "junit", "sarif", "benchmark"])
+def test_standard_output_takes_every_text_format(
+    run: Callable[..., Any], command: tuple[Any, ...], format: str
+) -> None:
+    done = run(*command, "--format", format)
+    assert done.code == 0 and done.err == "" and done.out.endswith("\n")
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)

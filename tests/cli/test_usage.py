@@ -126,7 +126,9 @@ def test_a_folder_without_the_right_to_write(run: Callable[..., Any], folder: Pa
 
 
 def test_formats_that_exist_are_offered(run: Callable[..., Any]) -> None:
-    assert "csv, json, pdf, png, svg, table" in run("scan", HC, "--report", "xml=out.xml").err
+    error = run("scan", HC, "--report", "xml=out.xml").err
+    for name in ("csv", "github", "junit", "markdown", "parquet", "pdf", "sarif", "table"):
+        assert f" {name}," in error or f", {name}\n" in error
 
 
 def test_help_and_version_go_to_standard_output(run: Callable[..., Any]) -> None:
