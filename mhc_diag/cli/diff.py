@@ -14,7 +14,7 @@ from mhc_diag import terminal
 from mhc_diag.cli import options
 from mhc_diag.cli.baselines import ToleranceOption, checked
 from mhc_diag.cli.measuring import Measuring, measures
-from mhc_diag.cli.outputs import PICTURES, check_all, kind
+from mhc_diag.cli.outputs import KINDS, check_all, kind
 from mhc_diag.errors import MhcDiagError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def diff(
 
 def _files(report: Sequence[str] | None, plot: Path | None) -> list[tuple[str, Path]]:
     """What is to be written, as (format, path), each seen to be writable."""
-    known = [*Shown, *PICTURES.values()]
+    known = [*Shown, *KINDS.values()]
     files = []
     for item in report or ():
         name, _, where = item.partition("=")
