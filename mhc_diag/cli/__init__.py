@@ -11,6 +11,7 @@ from mhc_diag import __version__, terminal
 from mhc_diag.cli.gate import gate as _gate
 from mhc_diag.cli.inspect import inspect as _inspect
 from mhc_diag.cli.refusals import told
+from mhc_diag.cli.report import report as _report
 from mhc_diag.cli.scan import scan as _scan
 from mhc_diag.cli.simulate import simulate as _simulate
 
@@ -42,6 +43,7 @@ def _root(
 
 app.command()(_scan)
 app.command()(_gate)
+app.command()(_report)
 app.command()(_simulate)
 app.command()(_inspect)
 

@@ -20,21 +20,22 @@ if TYPE_CHECKING:
     from mhc_diag.records import Report
 
 
-def reports_of(target: str, how: Measuring) -> list[Report]:
-    """What a saved report holds, or what is measured of anything else.
+def measured(target: str, how: Measuring) -> tuple[list[Report], list[Doubt]]:
+    """The reports of one target, measured or saved, and what a saved verdict could not tell of others.
 
     Raises:
         MhcDiagError: the target cannot be read or measured.
         NothingToCheck: it holds no mixing.
     """
     if not saved.is_saved(target):
-        return analysed(how.stacks(target))
-    reports = list(saved.read(Path(target)).reports)
-    if not reports:
-        raise NothingToCheck(
-            f"{named(target)} holds no report", hint="look at what was said when it was saved"
-        )
-    return reports
+        return analysed(how.stacks(target)), []
+    found = saved.read(Path(target))
+    names = {report.name for report in found.reports}
+    doubts = () if found.verdict is None else found.verdict.doubts
+    unread = [doubt for doubt in doubts if doubt.target not in names and doubt.outcome != "passed"]
+    if not found.reports and not unread:
+        raise NothingToCheck(f"{named(target)} holds no report", hint="see what was said when it was saved")
+    return list(found.reports), unread
 
 
 def gathered(
@@ -48,13 +49,16 @@ def gathered(
     unread: list[Doubt] = []
     for target in dict.fromkeys(targets):
         try:
-            found += [(named(target), report) for report in reports_of(target, how)]
+            reports, doubts = measured(target, how)
         except NothingToCheck as e:
             unread.append(_doubt(target, e, nothing(e, allow_empty)))
         except (Exception, SystemExit) as e:
             message, hint, _ = told(e)
             terminal.refuse(message, hint)
             unread.append(_doubt(target, e, EXIT_CODES["could not tell"]))
+        else:
+            found += [(named(target), report) for report in reports]
+            unread += doubts
     return _told_apart(found), unread
 
 
