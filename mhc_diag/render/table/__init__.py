@@ -5,9 +5,9 @@ verdict. With more than 24 sites the 12 worst are shown in full (those furthest 
 direction, what is no number first) and each run of other sites becomes one line; `all_sites` shows them all.
 From 110 columns on there is room for the means over tokens and for the certificate of each site.
 
-Several reports of one depth: composite gains by depth side by side, the health of the composites, then worst
-gains and growth of each, a chart and the verdicts. More than four: one line each. Reports that differ in
-depth or number of streams: what each is and what it says.
+Several reports: composite gains by depth side by side, the health of the composites, then worst gains and
+growth of each, a chart and the verdicts. More than four: one line each. Reports that differ in the number of
+streams: what each is and what it says.
 
 Gains from 0.001 to 9999 are written in plain decimals, others as in 1.995e+412, also where the number itself
 would leave float64. A gain that is infinite or NaN is written as a word.
@@ -76,7 +76,7 @@ def render(
 
 def _comparable(reports: Sequence[Report]) -> bool:
     """Whether numbers of the same depth can stand in a row."""
-    return len({(len(report.sites), report.streams) for report in reports}) == 1
+    return len({report.streams for report in reports}) == 1
 
 
 def expectation(verdict: Verdict, *, width: int = 120) -> str:
