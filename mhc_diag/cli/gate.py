@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mhc_diag.cli import options
+from mhc_diag.cli import baselines, options
 from mhc_diag.cli.expected import enforced
 from mhc_diag.cli.measuring import Measuring, measures
 from mhc_diag.cli.outputs import outputs
@@ -27,6 +27,10 @@ def gate(
     format: options.FormatOption = options.Format.table,
     report: options.ReportOption = None,
     plot: options.PlotOption = None,
+    baseline: baselines.BaselineOption = None,
+    update_baseline: baselines.UpdateOption = False,
+    accept_worse: baselines.AcceptOption = False,
+    tolerance: baselines.ToleranceOption = None,
     *,
     how: Measuring,
 ) -> None:
@@ -35,8 +39,9 @@ def gate(
     from mhc_diag.gate import judge
 
     out = outputs(format, report, plot, None)
-    wanted = enforced(config, profile=profile, max_gain=max_gain, limit=limit, level=level)
-    if not wanted.policy.judges:
+    wanted = enforced(config, profile=profile, max_gain=max_gain, limit=limit, level=level, baseline=baseline)
+    held = baselines.asked(wanted.baseline, update=update_baseline, accept=accept_worse, tolerance=tolerance)
+    if not wanted.policy.judges and held is None:
         raise MhcDiagError(
             "nothing is expected: the profile is none, and there is no limit",
             hint="give a limit, such as --max-gain 4, or another profile",
@@ -47,8 +52,11 @@ def gate(
             "there is no target",
             hint="name one: mhc-diag gate TARGET, or list it in targets of mhc-diag.toml",
         )
-    reports, unread = gathered(named, how, allow_empty=allow_empty)
+    reports, unread = gathered(named, how, allow_empty=allow_empty, triangle=out.wants_triangle)
     verdict = judge(reports, wanted.policy, unread)
-    # what a baseline says of these reports joins the verdict here
-    out.emit(reports, verdict=verdict, gate=True)
-    raise typer.Exit(verdict.exit_code)
+    if held is None:
+        out.emit(reports, verdict=verdict, gate=True)
+        raise typer.Exit(verdict.exit_code)
+    settled = baselines.settled(held, reports, verdict, wanted.policy)
+    out.emit(reports, verdict=settled.verdict, gate=True)
+    raise typer.Exit(settled.write())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +19,10 @@ from mhc_diag.verdict import EXIT_CODES, Doubt, Outcome
 if TYPE_CHECKING:
     from mhc_diag.records import Report
 
+Wanted = Callable[[int, int], bool]
 
-def measured(target: str, how: Measuring) -> tuple[list[Report], list[Doubt]]:
+
+def measured(target: str, how: Measuring, triangle: Wanted) -> tuple[list[Report], list[Doubt]]:
     """The reports of one target, measured or saved, and what a saved verdict could not tell of others.
 
     Raises:
@@ -28,7 +30,7 @@ def measured(target: str, how: Measuring) -> tuple[list[Report], list[Doubt]]:
         NothingToCheck: it holds no mixing.
     """
     if not saved.is_saved(target):
-        return analysed(how.stacks(target)), []
+        return analysed(how.stacks(target), triangle=triangle), []
     found = saved.read(Path(target))
     names = {report.name for report in found.reports}
     doubts = () if found.verdict is None else found.verdict.doubts
@@ -39,17 +41,23 @@ def measured(target: str, how: Measuring) -> tuple[list[Report], list[Doubt]]:
 
 
 def gathered(
-    targets: Sequence[str], how: Measuring, *, allow_empty: bool
+    targets: Sequence[str], how: Measuring, *, allow_empty: bool, triangle: Wanted
 ) -> tuple[list[Report], list[Doubt]]:
     """The reports of all targets, under names that differ, and why there is none of some targets.
 
     What is wrong with a target is told on standard error at once.
+
+    Args:
+        targets: what the user named.
+        how: how they are measured.
+        allow_empty: a target without mixing passes.
+        triangle: whether all composites are measured of so many sites and tokens.
     """
     found: list[tuple[str, Report]] = []
     unread: list[Doubt] = []
     for target in dict.fromkeys(targets):
         try:
-            reports, doubts = measured(target, how)
+            reports, doubts = measured(target, how, triangle)
         except NothingToCheck as e:
             unread.append(_doubt(target, e, nothing(e, allow_empty)))
         except (Exception, SystemExit) as e:
