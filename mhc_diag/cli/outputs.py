@@ -133,8 +133,8 @@ def outputs(
         made.append((name, Path(where)))
     plots = [_plot(item) for item in plot or ()]
     if triangle is not None:
-        plots.append(Plot("triangle", _kind("--triangle", triangle), triangle))
-    _check([path for _, path in made] + [plot.path for plot in plots])
+        plots.append(Plot("triangle", kind("--triangle", triangle), triangle))
+    check_all([path for _, path in made] + [plot.path for plot in plots])
     return Outputs(format, tuple(made), tuple(plots))
 
 
@@ -144,23 +144,33 @@ def _plot(item: str) -> Plot:
 
     name, equals, where = item.partition("=")
     if not equals or not name.isidentifier():
-        return Plot("curves", _kind("--plot", Path(item)), Path(item))
+        return Plot("curves", kind("--plot", Path(item)), Path(item))
     if name not in PICTURES or not where:
         raise MhcDiagError(
             f"--plot {item} is not PICTURE=PATH",
             hint=f"the pictures are {', '.join(PICTURES)}; for a file of that name write ./{item}",
         )
-    return Plot(name, _kind("--plot", Path(where)), Path(where))
+    return Plot(name, kind("--plot", Path(where)), Path(where))
 
 
-def _kind(flag: str, path: Path) -> Kind:
+def kind(flag: str, path: Path) -> Kind:
+    """Which kind of picture a file's name asks for.
+
+    Raises:
+        MhcDiagError: none that can be drawn.
+    """
     drawn = KINDS.get(path.suffix.lower())
     if drawn is None:
         raise MhcDiagError(f"{flag} {path} is no picture's name", hint="end it in .png, .svg or .pdf")
     return drawn
 
 
-def _check(paths: Sequence[Path]) -> None:
+def check_all(paths: Sequence[Path]) -> None:
+    """See that all these files can be written, before the work that they are to hold is done.
+
+    Raises:
+        MhcDiagError: one cannot be, or is named twice.
+    """
     from mhc_diag import atomic
 
     for i, path in enumerate(paths):
