@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mhc_diag import terminal
-from mhc_diag.cli.measuring import Measuring, analysed
+from mhc_diag.cli.measuring import Measuring, Wanted, analysed, never
 from mhc_diag.cli.refusals import nothing, told
 from mhc_diag.errors import NothingToCheck
 from mhc_diag.sources import saved
@@ -19,10 +19,8 @@ from mhc_diag.verdict import EXIT_CODES, Doubt, Outcome
 if TYPE_CHECKING:
     from mhc_diag.records import Report
 
-Wanted = Callable[[int, int], bool]
 
-
-def measured(target: str, how: Measuring, triangle: Wanted) -> tuple[list[Report], list[Doubt]]:
+def measured(target: str, how: Measuring, triangle: Wanted = never) -> tuple[list[Report], list[Doubt]]:
     """The reports of one target, measured or saved, and what a saved verdict could not tell of others.
 
     Raises:
@@ -38,6 +36,16 @@ def measured(target: str, how: Measuring, triangle: Wanted) -> tuple[list[Report
     if not found.reports and not unread:
         raise NothingToCheck(f"{named(target)} holds no report", hint="see what was said when it was saved")
     return list(found.reports), unread
+
+
+def reports_of(target: str, how: Measuring) -> list[Report]:
+    """The reports of one target, saved or measured without what only pictures need.
+
+    Raises:
+        MhcDiagError: the target cannot be read or measured.
+        NothingToCheck: it holds no mixing.
+    """
+    return measured(target, how)[0]
 
 
 def gathered(
