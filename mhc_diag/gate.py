@@ -10,7 +10,7 @@ from mhc_diag.findings import Evidence, Rule, explains, first_sentence
 from mhc_diag.holding import held
 from mhc_diag.policy import NONE, Policy
 from mhc_diag.records import Report
-from mhc_diag.verdict import LEVELS, Check, Doubt, Finding, Level, Outcome, Verdict
+from mhc_diag.verdict import GRAVEST, LEVELS, Check, Doubt, Finding, Level, Outcome, Verdict
 
 __all__ = ["Policy", "Verdict", "judge"]
 
@@ -20,12 +20,17 @@ NOT_FINITE = "MHC502"
 """Looked for wherever anything can fail, whatever the profile."""
 
 
-def judge(reports: Sequence[Report], policy: Policy) -> Verdict:
+def judge(reports: Sequence[Report], policy: Policy, unread: Sequence[Doubt] = ()) -> Verdict:
     """Hold reports against a policy.
 
     A limit holds only if the comparison is true, so that NaN and infinite gains break it. A report that had
     to leave sites out cannot pass: what was left out could be what breaks the limit. Nor can one that lacks
     the number that a limit of the user's is about. A proven failure wins.
+
+    Args:
+        reports: what was measured; their names differ.
+        policy: what is expected of them.
+        unread: targets that there is no report of, and why.
 
     Example:
         >>> judge([], Policy()).outcome
@@ -33,7 +38,7 @@ def judge(reports: Sequence[Report], policy: Policy) -> Verdict:
     """
     checks: list[Check] = []
     found: list[Finding] = []
-    doubts: list[Doubt] = []
+    doubts: list[Doubt] = list(unread)
     chosen: dict[str, str] = {}
     for report in reports:
         profile = chosen[report.name] = policy.profile_of(report)
@@ -45,10 +50,10 @@ def judge(reports: Sequence[Report], policy: Policy) -> Verdict:
         doubts += _doubts(report, mine) if policy.judges else ()
     found.sort(key=lambda f: LEVELS.index(f.level))
     failed = any(f.level == "error" for f in found)
-    outcome: Outcome = "failed" if failed else "could not tell" if doubts else "passed"
+    reached: list[Outcome] = ["failed" if failed else "passed", *(d.outcome for d in doubts)]
     sources = (f"profile {name}" for name in dict.fromkeys(chosen.values()) if name != NONE)
     return Verdict(
-        outcome=outcome,
+        outcome=min(reached, key=GRAVEST.index),
         checks=tuple(checks),
         findings=tuple(found),
         doubts=tuple(doubts),

@@ -8,8 +8,9 @@ little-endian, with dtype and shape beside. Numbers that JSON lacks are the stri
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from mhc_diag.records import (
     Skipped,
     Triangle,
 )
-from mhc_diag.verdict import Verdict
+from mhc_diag.verdict import Check, Doubt, Finding, Limit, Place, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,8 +68,32 @@ def from_document(document: Any, source: str) -> list[Report]:
             f"{source} has schema version {document.get('version')!r}, this program reads {VERSION}",
             hint="save the report again with this version of mhc-diag",
         )
-    try:
+    with _complaints(source):
         return [_report_in(r) for r in document["reports"]]
+
+
+def verdict_of(document: Any, source: str) -> Verdict | None:
+    """The verdict in what `to_document` made, if there is one.
+
+    Args:
+        document: parsed JSON that `from_document` accepts.
+        source: the file's name, for the error message.
+
+    Raises:
+        MhcDiagError: the verdict is damaged.
+
+    Example:
+        >>> verdict_of(to_document([], Verdict("passed")), "saved.json").outcome
+        'passed'
+    """
+    with _complaints(source):
+        return None if document.get("verdict") is None else _verdict_in(document["verdict"])
+
+
+@contextlib.contextmanager
+def _complaints(source: str) -> Iterator[None]:
+    try:
+        yield
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as e:
         raise MhcDiagError(
             f"{source} is a damaged report: {type(e).__name__} {e}", hint="save the report again"
@@ -77,6 +102,24 @@ def from_document(document: Any, source: str) -> list[Report]:
 
 def _verdict_out(verdict: Verdict) -> dict[str, Any]:
     return {**_plain(asdict(verdict)), "exit_code": verdict.exit_code}
+
+
+def _verdict_in(data: Mapping[str, Any]) -> Verdict:
+    return Verdict(
+        outcome=data["outcome"],
+        checks=tuple(Check(**{**c, **_place_in(c)}) for c in data["checks"]),
+        findings=tuple(Finding(**{**f, **_place_in(f)}) for f in data["findings"]),
+        doubts=tuple(Doubt(**d) for d in data["doubts"]),
+        profiles=data["profiles"],
+        sources=tuple(data["sources"]),
+        enforced=data["enforced"],
+        notes=tuple(data.get("notes", ())),
+    )
+
+
+def _place_in(data: Mapping[str, Any]) -> dict[str, Any]:
+    place = {k: _number_in(v) if k in {"value", "log10"} else v for k, v in data["place"].items()}
+    return {"place": Place(**place), "limit": data["limit"] and Limit(**data["limit"])}
 
 
 def _plain(value: Any) -> Any:

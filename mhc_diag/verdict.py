@@ -9,9 +9,11 @@ from typing import Literal
 from mhc_diag.records import Scope
 
 Level = Literal["error", "warn", "off"]
-Outcome = Literal["passed", "failed", "could not tell"]
+Outcome = Literal["passed", "failed", "could not tell", "nothing to check"]
 LEVELS: tuple[Level, ...] = ("error", "warn", "off")
-EXIT_CODES: dict[Outcome, int] = {"passed": 0, "failed": 1, "could not tell": 2}
+EXIT_CODES: dict[Outcome, int] = {"passed": 0, "failed": 1, "could not tell": 2, "nothing to check": 3}
+GRAVEST: tuple[Outcome, ...] = ("failed", "could not tell", "nothing to check", "passed")
+"""Of several outcomes the first of these counts: a proven failure, whatever else there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +100,20 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Why a report cannot pass although no limit is broken."""
+    """Why a report cannot pass although no limit is broken, or why there is no report of a target."""
 
     target: str
+    """The report's name, or what the user named that there is no report of."""
     text: str
+    outcome: Outcome = "could not tell"
+    """What it makes of a verdict at least; `passed` where that a target is empty is allowed."""
+    hint: str = ""
+    """What to do about it, of a target that could not be read."""
+
+    @property
+    def line(self) -> str:
+        """In one line, with the target named once."""
+        return self.text if self.text.startswith(self.target) else f"{self.target}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +142,7 @@ class Verdict:
 
     @property
     def exit_code(self) -> int:
-        """0 passed, 1 failed, 2 could not tell."""
+        """0 passed, 1 failed, 2 could not tell, 3 nothing to check."""
         return EXIT_CODES[self.outcome]
 
     @property
@@ -151,7 +163,8 @@ class Verdict:
             f"{'accepted' if f.accepted else words[f.level]}: {f.rule} {f.target}: {f.text}"
             for f in self.findings
         ]
-        doubts = [f"could not tell: {d.target}: {d.text}" for d in self.doubts]
+        gravest = sorted(self.doubts, key=lambda d: GRAVEST.index(d.outcome))
+        doubts = [f"{d.outcome}: {d.line}" for d in gravest]
         held = [
             f"passed: {c.target}: {c.text}, allowed is {c.limit.allowed}"
             for c in self.checks

@@ -40,7 +40,7 @@ def test_help_imports_nothing_heavy(option: str) -> None:
     assert not imported(option) & (HEAVY | {"numpy", "safetensors"})
 
 
-@pytest.mark.parametrize("command", ["scan", "simulate", "inspect"])
+@pytest.mark.parametrize("command", ["scan", "gate", "simulate", "inspect"])
 def test_the_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     assert not imported(command, "--help") & (HEAVY | {"numpy", "safetensors"})
 
@@ -55,6 +55,15 @@ def test_a_simulation_needs_numpy_alone(format: str) -> None:
 @pytest.mark.parametrize("format", ["table", "json"])
 def test_a_static_scan_needs_no_torch(format: str, file: str) -> None:
     modules = imported("scan", f"sample_models/{file}", "--format", format, "--max-gain", "4")
+    assert not modules & (HEAVY | {"safetensors", "fsspec"})
+
+
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_a_gate_needs_no_torch(format: str, tmp_path: Path) -> None:
+    report = str(tmp_path / "saved.json")
+    file = "sample_models/mhc.safetensors"
+    assert not imported("gate", file, "--format", format, "--report", f"json={report}") & HEAVY
+    modules = imported("gate", report, "--format", format)
     assert not modules & (HEAVY | {"safetensors", "fsspec"})
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import traceback
 from typing import Annotated, NoReturn
 
 import typer
 
 from mhc_diag import __version__, terminal
+from mhc_diag.cli.gate import gate as _gate
 from mhc_diag.cli.inspect import inspect as _inspect
+from mhc_diag.cli.refusals import told
 from mhc_diag.cli.scan import scan as _scan
 from mhc_diag.cli.simulate import simulate as _simulate
-from mhc_diag.errors import MhcDiagError
 
 INTERRUPTED = 130
+HELP = "mhc-diag --help lists the commands, mhc-diag COMMAND --help their options"
 app = typer.Typer(
     name="mhc-diag",
     help="Stability diagnostics for Hyper-Connections: the gain of the mixing that a model applies.",
@@ -41,6 +41,7 @@ def _root(
 
 
 app.command()(_scan)
+app.command()(_gate)
 app.command()(_simulate)
 app.command()(_inspect)
 
@@ -51,30 +52,15 @@ def main() -> NoReturn:
         code = app(standalone_mode=False)
         if code == INTERRUPTED:  # typer takes the exception and is silent
             raise KeyboardInterrupt
-    except MhcDiagError as e:
-        code = _fail(e.message, e.hint, e.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = _fail("interrupted", "nothing was left half-written; run it again", INTERRUPTED)
     except SystemExit as e:
-        if isinstance(e.__context__, BrokenPipeError):  # typer's answer where the reader of --help is gone
-            code = 0
-        else:
-            code = _fail(f"the model's code ended the program: exit {e.code}", "take that call out of it", 2)
+        left = isinstance(e.__context__, BrokenPipeError)  # typer's answer where nobody reads --help any more
+        code = 0 if left else _fail(*told(e))
     except Exception as e:
-        code = _unexpected(e)
+        misused = getattr(e, "format_message", None)
+        code = _fail(*told(e)) if misused is None else _fail(misused(), HELP, 2)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _unexpected(error: Exception) -> int:
-    told = getattr(error, "format_message", None)
-    if told is not None:  # the command line itself could not be understood
-        return _fail(told(), "mhc-diag --help lists the commands, mhc-diag COMMAND --help their options", 2)
-    if os.environ.get("MHC_DIAG_TRACEBACK"):
-        traceback.print_exception(error)
-    what = " ".join(f"{type(error).__name__}: {error}".split())
-    if isinstance(error, MemoryError):
-        return _fail(f"not enough memory: {what}", "ask for less at a time: fewer tokens, seeds or sites", 2)
-    return _fail(f"internal error: {what}", "MHC_DIAG_TRACEBACK=1 shows where; please report it", 2)
 
 
 def _fail(message: str, hint: str, code: int) -> int:

@@ -39,6 +39,13 @@ MetricsOption = Annotated[
         help="all; paper (the paper's curves alone, the fastest); or names between commas.",
     ),
 ]
+MaxGainOption = Annotated[
+    float | None,
+    typer.Option("--max-gain", help="Fail (exit 1) if a composite gain of any token is above this."),
+]
+AllowEmptyOption = Annotated[
+    bool, typer.Option("--allow-empty", help="Exit 0 instead of 3 where there is no mixing to check.")
+]
 LONGEST_LIST = 1000
 
 
