@@ -17,6 +17,11 @@ class Format(StrEnum):
     table = "table"
     json = "json"
     csv = "csv"
+    markdown = "markdown"
+    github = "github"
+    junit = "junit"
+    sarif = "sarif"
+    benchmark = "benchmark"
 
 
 FormatOption = Annotated[Format, typer.Option("--format", help="What is written to standard output.")]
@@ -25,7 +30,13 @@ ReportOption = Annotated[
     typer.Option("--report", metavar="FORMAT=PATH", help="Also write this format to a file. Repeatable."),
 ]
 PlotOption = Annotated[
-    Path | None, typer.Option("--plot", help="Draw the gains over depth (.png, .svg or .pdf).")
+    list[str] | None,
+    typer.Option(
+        "--plot",
+        metavar="[PICTURE=]PATH",
+        help="Draw the gains over depth, or curves, triangle, matrices, sinkhorn, growth or tokens "
+        "(.png, .svg or .pdf). Repeatable.",
+    ),
 ]
 TriangleOption = Annotated[
     Path | None,
