@@ -35,7 +35,10 @@ EXPLAINS = (
     "MHC203",
     "MHC204",
     "MHC301",
+    "MHC302",
     "MHC303",
+    "MHC304",
+    "MHC501",
     "MHC503",
 )
 

@@ -1,5 +1,6 @@
 """Sums that are all below 1."""
 
+import numpy as np
 from sample_stacks import noise, scaled, stack
 
 from mhc_diag.maths.projections import sinkhorn
@@ -8,7 +9,7 @@ from mhc_diag.records import Promise
 
 def with_eps(eps, side="rows", depth=24):
     """Sinkhorn with so much in its denominators."""
-    logits = noise(depth, 3, 4, 4)
+    logits = 6 * np.eye(4) + noise(depth, 3, 4, 4)
     made = sinkhorn.project(logits, iterations=20, eps=eps, last=side)
     return stack(made, logits, Promise("doubly stochastic", side, 20, eps, "a test"))
 

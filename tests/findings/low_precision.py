@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 from sample_stacks import healthy, noise, projected
 
 from mhc_diag.maths.precision import rounded
@@ -9,7 +10,7 @@ from mhc_diag.records import Observation
 
 
 def rounded_to(precision):
-    made = projected(0.5 * noise(24, 4, 4, 4))
+    made = projected(4.5 * np.eye(4) + 0.3 * noise(24, 4, 4, 4))
     return replace(made, matrices=rounded(made.matrices, precision), logits=None)
 
 
