@@ -34,6 +34,8 @@ FORMATS = {"bfloat16": 8, "float16": 11}
 """Binary digits."""
 OFF = 1e-4
 """Of the sums: what float32 and eps leave on the exact side is 2e-6 at most."""
+LARGEST = 100.0
+"""Entries that can be mixing at all."""
 TELLING = 16
 """Entries with more than four binary digits that are needed: of random float32 numbers one in 65,536 is a
 bfloat16 by chance."""
@@ -57,7 +59,7 @@ def _applied(report: Report) -> Iterator[Evidence]:
     with np.errstate(invalid="ignore"):
         least = np.minimum(off[0].value, off[1].value)
     entries = np.asarray(report.sample, dtype=np.float64).ravel()
-    entries = entries[np.isfinite(entries)]
+    entries = entries[np.abs(entries) < LARGEST]  # and no NaN
     entries = entries[np.abs(entries * 16 - np.round(entries * 16)) > 1e-5]
     if not (np.median(least) > OFF and entries.size >= TELLING):
         return
