@@ -201,7 +201,7 @@ WRONG = {
         "limits half_life:stack:* twice",
         "",
     ),
-    "[findings]\nMHC109 = 'warn'": ("'MHC109', which is no finding", "MHC10"),
+    "[findings]\nMHC109 = 'warn'": ("'MHC109', which is no finding", "MHC1"),
     "[findings]\nmhc101 = 'warn'": ("'mhc101', which is no finding", "MHC101"),
     "[findings]\nMHC101 = 'of'": ("findings.MHC101 is 'of'", "off"),
     "[findings]\nMHC101 = 1": ("findings.MHC101 is 1", ""),
