@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mhc_diag import pages
+from mhc_diag import rulebook
 from mhc_diag.findings import rules
 
 FOLDER = Path(__file__).parent / "rules"
@@ -11,8 +11,8 @@ FOLDER = Path(__file__).parent / "rules"
 def written() -> dict[str, str]:
     """What belongs into the folder, by name of a file."""
     known = rules()
-    every = {f"{name}.md": pages.page(rule) for name, rule in known.items()}
-    return {"index.md": pages.index(known.values()), **every}
+    every = {f"{name}.md": rulebook.page(rule) for name, rule in known.items()}
+    return {"index.md": rulebook.index(known.values()), **every}
 
 
 if __name__ == "__main__":

@@ -1,81 +1,70 @@
-"""The page of a finding, in Markdown: on the terminal and in the docs alike."""
+"""Where a reader of a report is sent: the page of a finding, and the file that a target is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from pathlib import PurePosixPath
 
-from mhc_diag.findings import Rule, explains
-from mhc_diag.profiles import NAMES
+from mhc_diag.findings import Rule
+from mhc_diag.records import Provenance
 
-USERS = "whatever the user set"
+DOCS = ""
+"""Address at which the folder `docs` is published, without a slash at its end; empty while it is nowhere."""
+
+_ADDRESS = re.compile(r"https?://[^\s)>\]]+")
+_ARXIV = re.compile(r"arXiv:? ?(\d{4}\.\d{4,5})")
+_FACTORY = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_][\w.]*")
 
 
 def page(rule: Rule) -> str:
-    """One finding in full.
-
-    Example:
-        >>> from mhc_diag.findings import rule
-        >>> page(rule("MHC101")).splitlines()[0]
-        '# MHC101: composite gain above what the streams allow'
-    """
-    parts = [
-        f"# {rule.ID}: {rule.TITLE}",
-        f"Level: {_levels(rule)}.",
-        f"## What is seen\n\n{rule.WHAT.strip()}",
-        f"## Why it matters\n\n{rule.WHY.strip()}",
-        f"## What to do\n\n{rule.FIX.strip()}",
-    ]
-    if others := explains(rule):
-        parts.append(
-            f"Where it is found, these are not told beside it, whose cause it is: {', '.join(others)}."
-        )
-    if rule.REFERENCES:
-        parts.append("## References\n\n" + "\n".join(f"- {line}" for line in rule.REFERENCES))
-    return "\n\n".join(parts) + "\n"
-
-
-def listed(rules: Iterable[Rule]) -> str:
-    """All findings, one line each, under their ids.
+    """The page of a finding, in Markdown, without a heading.
 
     Example:
         >>> from mhc_diag.findings import rules
-        >>> listed(rules().values()).splitlines()[1]
-        'MHC101  composite gain above what the streams allow'
+        >>> page(rules()["MHC502"])[:17]
+        '**What is seen.**'
     """
-    return "\n".join(f"{rule.ID}  {rule.TITLE}" for rule in rules) + "\n"
+    parts = [("What is seen", rule.WHAT), ("Why it matters", rule.WHY), ("What to do", rule.FIX)]
+    text = "\n\n".join(f"**{head}.** {body.strip()}" for head, body in parts)
+    sources = "\n".join(f"- {reference}" for reference in rule.REFERENCES)
+    return text + (f"\n\n{sources}" if sources else "")
 
 
-def index(rules: Iterable[Rule]) -> str:
-    """All findings as a table, with links to their pages beside it.
+def address(rule: Rule) -> str:
+    """Where on the web a finding is explained: its page, or the first reference that has an address, if any.
 
     Example:
         >>> from mhc_diag.findings import rules
-        >>> index(rules().values()).splitlines()[0]
-        '# Findings'
+        >>> address(rules()["MHC101"])
+        'https://arxiv.org/abs/2512.24880'
     """
-    columns = " | ".join(NAMES)
-    lines = [
-        f"| [{rule.ID}]({rule.ID}.md) | {rule.TITLE} | "
-        + " | ".join(rule.LEVELS.get(name, "off" if rule.LEVELS else USERS) for name in NAMES)
-        + " |"
-        for rule in rules
-    ]
-    return "\n".join(
-        [
-            "# Findings",
-            "",
-            "What `mhc-diag gate` and `mhc-diag scan` can find, with its level under each profile.",
-            "`mhc-diag rule ID` prints the same pages.",
-            "",
-            f"| id | finding | {columns} |",
-            "|---|---|" + "---|" * len(NAMES),
-            *lines,
-            "",
-        ]
-    )
+    if DOCS:
+        return f"{DOCS}/rules/{rule.ID}.md"
+    for reference in rule.REFERENCES:
+        if found := _ADDRESS.search(reference):
+            return found.group()
+        if found := _ARXIV.search(reference):
+            return f"https://arxiv.org/abs/{found.group(1)}"
+    return ""
 
 
-def _levels(rule: Rule) -> str:
-    if not rule.LEVELS:
-        return USERS
-    return ", ".join(f"{rule.LEVELS.get(name, 'off')} under the profile {name}" for name in NAMES)
+def file_of(provenance: Provenance) -> str:
+    """The file or folder that a report is about, as the user named it; empty where it is none.
+
+    Of a live model that is the module with its factory, in the place that its name says. Nothing is looked
+    up: the file need not exist.
+
+    Example:
+        >>> where = Provenance("./out/model.safetensors", "static", "read", "direct", "none")
+        >>> file_of(where)
+        'out/model.safetensors'
+        >>> file_of(Provenance("package.models:build", "observed", "run", "observed", "token"))
+        'package/models.py'
+    """
+    target = provenance.target
+    if provenance.method == "simulated" or "://" in target or not target.strip() or not target.isprintable():
+        return ""
+    if factory := _FACTORY.fullmatch(target):
+        return factory.group(1).replace(".", "/") + ".py"
+    path = PurePosixPath(target)
+    return "" if ".." in path.parts or path == PurePosixPath() else str(path)

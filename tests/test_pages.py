@@ -1,36 +1,44 @@
-"""Pages of findings: in the docs as on the terminal."""
-
-import importlib.util
-import re
-from pathlib import Path
+"""Where a reader is sent."""
 
 import pytest
 
 from mhc_diag import findings, pages
-
-ROOT = Path(__file__).parents[1]
-RULES = findings.rules()
+from mhc_diag.records import Provenance
 
 
-def test_the_docs_are_up_to_date():
-    spec = importlib.util.spec_from_file_location("make_rules", ROOT / "docs/make_rules.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    there = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs/rules").iterdir()}
-    assert there == script.written(), "run: make docs"
+@pytest.mark.parametrize(
+    ("target", "file"),
+    [
+        ("model.pt", "model.pt"),
+        ("./out/model.pt", "out/model.pt"),
+        ("/data/model.pt", "/data/model.pt"),
+        ("folder", "folder"),
+        ("a/b.py:build", "a/b.py:build"),
+        ("package.models:build", "package/models.py"),
+        ("models:Net.tiny", "models.py"),
+        ("https://host/model.pt", ""),
+        ("../model.pt", ""),
+        (".", ""),
+        ("", ""),
+        ("a\nb.pt", ""),
+    ],
+)
+def test_file_of_a_target(target, file):
+    assert pages.file_of(Provenance(target, "static", "how", "direct", "none")) == file
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_a_page_says_it_all_once(name):
-    rule, text = RULES[name], pages.page(RULES[name])
-    assert text.startswith(f"# {name}: {rule.TITLE}\n") and text.endswith("\n") and "\n\n\n" not in text
-    titles = re.findall(r"^## (.*)", text, re.MULTILINE)
-    assert titles == ["What is seen", "Why it matters", "What to do"] + ["References"] * bool(rule.REFERENCES)
-    for part in (rule.WHAT, rule.WHY, rule.FIX, *rule.REFERENCES, *findings.explains(rule)):
-        assert text.count(part.strip()) >= 1
-    assert max(map(len, (rule.WHAT + rule.WHY + rule.FIX).splitlines())) <= 110
+def test_a_simulation_has_no_file():
+    assert pages.file_of(Provenance("stacks", "simulated", "how", "direct", "none")) == ""
 
 
-def test_the_index_has_all_of_them():
-    assert re.findall(r"\[(MHC\d+)\]\((MHC\d+)\.md\)", pages.index(RULES.values())) == [(n, n) for n in RULES]
-    assert pages.listed(RULES.values()).split("\n") == [f"{n}  {r.TITLE}" for n, r in RULES.items()] + [""]
+def test_the_page_of_a_finding_is_where_the_docs_are(monkeypatch):
+    rule = findings.rules()["MHC101"]
+    assert pages.address(rule) == "https://arxiv.org/abs/2512.24880"
+    monkeypatch.setattr(pages, "DOCS", "https://example.org/docs")
+    assert pages.address(rule) == "https://example.org/docs/findings/MHC101.md"
+
+
+def test_a_page_holds_all_that_a_finding_says():
+    for rule in findings.rules().values():
+        page = pages.page(rule)
+        assert all(text.strip() in page for text in (rule.WHAT, rule.WHY, rule.FIX, *rule.REFERENCES))

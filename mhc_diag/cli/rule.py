@@ -16,7 +16,7 @@ def rule(
     ] = None,
 ) -> None:
     """Print the page of a finding, or the list of all."""
-    from mhc_diag import findings, pages
+    from mhc_diag import findings, rulebook
 
-    shown = pages.listed(findings.rules().values()) if name is None else pages.page(findings.rule(name))
+    shown = rulebook.listed(findings.rules().values()) if name is None else rulebook.page(findings.rule(name))
     terminal.say(shown, sys.stdout)

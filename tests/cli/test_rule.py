@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mhc_diag import findings, pages
+from mhc_diag import findings, rulebook
 
 
 def test_a_page(run: Callable[..., Any]) -> None:
     done = run("rule", "mhc101")
     assert (done.code, done.err) == (0, "")
-    assert done.out == pages.page(findings.rule("MHC101"))
+    assert done.out == rulebook.page(findings.rule("MHC101"))
 
 
 def test_all_of_them(run: Callable[..., Any]) -> None:
