@@ -69,7 +69,7 @@ def check(report: Report) -> Iterator[Evidence]:
     if left <= COLLAPSED:
         why = ", at zero input" if at_zero else ""
         yield Evidence(f"{what}{why}: all become their average", place, "warn" if at_zero else None)
-    elif left < HALF and life.value < SHORT and depth >= HALVINGS * life.value:
+    elif left < HALF and life.value < SHORT and depth * -math.log2(left) >= HALVINGS:
         power = depth * math.log10(left)
         text = f"{what}, which halve in {life.value:.2g} sites: about 1e{power:.0f} is left after all {depth}"
         yield Evidence(text, place, "warn")
