@@ -48,6 +48,12 @@ SAMPLES = {
     "lucidrains' mHC at initialisation": lambda: leaving(0.3005),
     "Megatron-LM at initialisation": lambda: decayed(0.0141),
 }
+WARNINGS = {
+    "products of random doubly stochastic matrices",
+    "at zero input",
+    "lucidrains' mHC at initialisation",
+    "Megatron-LM at initialisation",
+}
 NEAR_MISSES = {
     "the typical site leaves more than half": lambda: leaving(0.51, depth=200),
     "lucidrains' mHC, shallow": lambda: leaving(0.3005, depth=12),
