@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from mhc_diag.findings import Evidence, seen
 from mhc_diag.findings._sites import at_zero_input
 from mhc_diag.records import Report
@@ -57,6 +55,8 @@ HALVINGS = 24
 
 def check(report: Report) -> Iterator[Evidence]:
     """What the typical site leaves, against one site and against the depth."""
+    import numpy as np
+
     curve, depth = seen(report, "uniformity", "site", "p50"), len(report.sites)
     if curve is None or report.streams < 2:
         return
