@@ -30,7 +30,13 @@ ReportOption = Annotated[
     typer.Option("--report", metavar="FORMAT=PATH", help="Also write this format to a file. Repeatable."),
 ]
 PlotOption = Annotated[
-    Path | None, typer.Option("--plot", help="Draw the gains over depth (.png, .svg or .pdf).")
+    list[str] | None,
+    typer.Option(
+        "--plot",
+        metavar="[PICTURE=]PATH",
+        help="Draw the gains over depth, or curves, triangle, matrices, sinkhorn, growth or tokens "
+        "(.png, .svg or .pdf). Repeatable.",
+    ),
 ]
 TriangleOption = Annotated[
     Path | None,

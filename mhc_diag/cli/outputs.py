@@ -18,16 +18,34 @@ if TYPE_CHECKING:
     from mhc_diag.verdict import Verdict
 
 FORMATS = "mhc_diag.render"
-PICTURES: dict[str, Kind] = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
+KINDS: dict[str, Kind] = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
+HTML_SITES, HTML_COMPOSITES = 256, 20_000_000
+"""Sites, and composites of all tokens, up to which HTML shows every composite without being asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A picture that is asked for."""
+
+    picture: str
+    kind: Kind
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What is written, as (format, path)."""
+    """What is written."""
 
     format: Format
     reports: tuple[tuple[str, Path], ...]
-    triangle: tuple[Kind, Path] | None = None
+    """As (format, path)."""
+    plots: tuple[Plot, ...] = ()
+
+    def wants_triangle(self, depth: int, tokens: int) -> bool:
+        """Whether the gains of all composites are shown somewhere, of so many sites and tokens."""
+        asked = any(plot.picture == "triangle" for plot in self.plots)
+        moderate = depth <= HTML_SITES and depth * depth * tokens <= HTML_COMPOSITES
+        return asked or (moderate and any(name == "html" for name, _ in self.reports))
 
     def emit(
         self,
@@ -48,10 +66,11 @@ class Outputs:
         from mhc_diag import atomic
 
         files = [(path, plugins.load(FORMATS, name).render(reports, verdict)) for name, path in self.reports]
-        if self.triangle is not None:
-            from mhc_diag.figures.heatmap import heat_map
+        plots = self.plots if reports else ()
+        for plot in plots:
+            from mhc_diag import figures
 
-            files.append((self.triangle[1], heat_map(reports, self.triangle[0])))
+            files.append((plot.path, figures.picture(reports, plot.kind, plot.picture)))
         table = self.format is Format.table
         options = {**terminal.look(), "all_sites": all_sites} if table else {}
         shown = plugins.load(FORMATS, self.format.value).render(reports, verdict, **options)
@@ -64,12 +83,12 @@ class Outputs:
         if verdict is not None and verdict.enforced and not table:
             terminal.say("".join(f"{line}\n" for line in verdict.lines), sys.stderr)
         terminal.say(shown, sys.stdout)
-        written = [*self.reports, *([self.triangle] if self.triangle else [])]
+        written = [*self.reports, *((plot.kind, plot.path) for plot in plots)]
         terminal.say("".join(f"wrote {path} ({name})\n" for name, path in written), sys.stderr)
 
 
 def outputs(
-    format: Format, report: Sequence[str] | None, plot: Path | None, triangle: Path | None
+    format: Format, report: Sequence[str] | None, plot: Sequence[str] | None, triangle: Path | None
 ) -> Outputs:
     """What the options ask for.
 
@@ -86,15 +105,30 @@ def outputs(
                 f"--report {item} is not FORMAT=PATH", hint=f"the formats are {', '.join(known)}"
             )
         made.append((name, Path(where)))
-    if plot is not None:
-        made.append((_kind("--plot", plot), plot))
-    map_of_all = None if triangle is None else (_kind("--triangle", triangle), triangle)
-    _check([path for _, path in made] + ([triangle] if triangle else []))
-    return Outputs(format, tuple(made), map_of_all)
+    plots = [_plot(item) for item in plot or ()]
+    if triangle is not None:
+        plots.append(Plot("triangle", _kind("--triangle", triangle), triangle))
+    _check([path for _, path in made] + [plot.path for plot in plots])
+    return Outputs(format, tuple(made), tuple(plots))
+
+
+def _plot(item: str) -> Plot:
+    """What `[PICTURE=]PATH` asks for; a bare path is that of the gain curves."""
+    from mhc_diag.figures import PICTURES
+
+    name, equals, where = item.partition("=")
+    if not equals or not name.isidentifier():
+        return Plot("curves", _kind("--plot", Path(item)), Path(item))
+    if name not in PICTURES or not where:
+        raise MhcDiagError(
+            f"--plot {item} is not PICTURE=PATH",
+            hint=f"the pictures are {', '.join(PICTURES)}; for a file of that name write ./{item}",
+        )
+    return Plot(name, _kind("--plot", Path(where)), Path(where))
 
 
 def _kind(flag: str, path: Path) -> Kind:
-    drawn = PICTURES.get(path.suffix.lower())
+    drawn = KINDS.get(path.suffix.lower())
     if drawn is None:
         raise MhcDiagError(f"{flag} {path} is no picture's name", hint="end it in .png, .svg or .pdf")
     return drawn

@@ -64,7 +64,7 @@ def scan(
     found = len(stacks)
     if projection is not None:
         stacks += [counterfactual.projected(stack, projection) for stack in stacks]
-    reports = analysed(stacks, wanted, triangle=triangle is not None)
+    reports = analysed(stacks, wanted, triangle=out.wants_triangle)
     verdict = judge(reports[:found], policy)
     asked = None if explain is None else (stacks[0], explain)
     out.emit(reports, all_sites=all_sites, verdict=verdict, explain=asked)

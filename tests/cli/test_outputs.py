@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from mhc_diag.figures import PICTURES
+
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 HC = SAMPLES / "hc.pt"
 COMMANDS = {"scan": ("scan", HC), "simulate": ("simulate", "--depth", "8", "--seeds", "4")}
@@ -84,6 +86,18 @@ def test_plots_are_what_their_name_says(
     assert picture.startswith(MAGIC[format]) and len(picture) > 5000
 
 
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_every_picture_can_be_asked_for_by_name(
+    run: Callable[..., Any], folder: Path, command: tuple[Any, ...]
+) -> None:
+    options = [part for name in PICTURES for part in ("--plot", f"{name}={name}.svg")]
+    done = run(*command, *options, "--report", "json=out.json")
+    assert done.code == 0 and done.changed == {*(f"{name}.svg" for name in PICTURES), "out.json"}
+    pictures = {(folder / f"{name}.svg").read_bytes() for name in PICTURES}
+    assert len(pictures) == len(PICTURES) and all(p.startswith(MAGIC["svg"]) for p in pictures)
+    assert all(report["triangles"] for report in json.loads((folder / "out.json").read_text())["reports"])
+
+
 def test_an_older_file_is_replaced_and_gets_the_rights_of_a_new_file(
     run: Callable[..., Any], folder: Path
 ) -> None:
@@ -122,7 +136,7 @@ def test_a_failing_renderer_leaves_no_file(run: Callable[..., Any], monkeypatch:
     def fail(*_: object, **__: object) -> str:
         raise RuntimeError("no font")
 
-    monkeypatch.setattr("mhc_diag.render.png.render", fail)
+    monkeypatch.setattr("mhc_diag.figures.picture", fail)
     error = run(*COMMANDS["scan"], "--report", "json=out.json", "--plot", "out.png").refused()
     assert "RuntimeError: no font" in error
 
