@@ -16,6 +16,8 @@ import typer
 if TYPE_CHECKING:
     from mhc_diag.records import MixingStack, Report
 
+Wanted = Callable[[int, int], bool]
+"""Whether something is wanted of so many sites and tokens."""
 TARGET = "package.module:factory, a checkpoint (file, folder, index or URL), or a model folder."
 
 
@@ -140,11 +142,16 @@ class Measuring:
             return targets.scan(request, arrived)
 
 
+def never(depth: int, tokens: int) -> bool:
+    """Of no number of sites and tokens."""
+    return False
+
+
 def analysed(
     stacks: Sequence[MixingStack],
     metrics: Sequence[str] = ("all",),
     *,
-    triangle: Callable[[int, int], bool] = lambda depth, tokens: False,
+    triangle: Wanted = never,
 ) -> list[Report]:
     """The report of each stack, with a bar that shows how far it is.
 

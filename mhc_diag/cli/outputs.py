@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mhc_diag import plugins, terminal
 from mhc_diag.cli.options import Format
@@ -54,6 +54,7 @@ class Outputs:
         all_sites: bool = False,
         verdict: Verdict | None = None,
         explain: tuple[MixingStack, str] | None = None,
+        gate: bool = False,
     ) -> None:
         """Render everything, then write the files, then standard output.
 
@@ -62,18 +63,20 @@ class Outputs:
             all_sites: show every site in full.
             verdict: the gate's, if limits were given.
             explain: a stack and one of its sites, which is shown in full below the table.
+            gate: the verdict is what was asked for.
         """
         from mhc_diag import atomic
 
-        files = [(path, plugins.load(FORMATS, name).render(reports, verdict)) for name, path in self.reports]
+        kept = [(name, path) for name, path in self.reports if reports or name not in KINDS.values()]
+        files = [(path, _rendered(name, reports, verdict, gate=gate)) for name, path in kept]
         plots = self.plots if reports else ()
         for plot in plots:
             from mhc_diag import figures
 
             files.append((plot.path, figures.picture(reports, plot.kind, plot.picture)))
         table = self.format is Format.table
-        options = {**terminal.look(), "all_sites": all_sites} if table else {}
-        shown = plugins.load(FORMATS, self.format.value).render(reports, verdict, **options)
+        options = {**terminal.look(), "all_sites": all_sites, "gate": gate}
+        shown = _rendered(self.format.value, reports, verdict, **options)
         if explain is not None:
             from mhc_diag.render.table.explained import explained
 
@@ -81,10 +84,33 @@ class Outputs:
         for path, content in files:
             atomic.write(path, content)
         if verdict is not None and verdict.enforced and not table:
-            terminal.say("".join(f"{line}\n" for line in verdict.lines), sys.stderr)
+            terminal.say(_said(verdict) if gate else _lines(verdict.lines), sys.stderr)
         terminal.say(shown, sys.stdout)
-        written = [*self.reports, *((plot.kind, plot.path) for plot in plots)]
-        terminal.say("".join(f"wrote {path} ({name})\n" for name, path in written), sys.stderr)
+        told = [f"wrote {path} ({name})" for name, path in kept]
+        told += [f"wrote {plot.path} ({plot.kind})" for plot in plots]
+        empty = [
+            *(item[1] for item in self.reports if item not in kept),
+            *(p.path for p in self.plots[len(plots) :]),
+        ]
+        told += [f"not written: {path}, as there is nothing to draw" for path in empty]
+        terminal.say(_lines(told), sys.stderr)
+
+
+def _rendered(name: str, reports: Sequence[Report], verdict: Verdict | None, **look: Any) -> Any:
+    """Reports in a format, of which the table alone has more than one look."""
+    return plugins.load(FORMATS, name).render(reports, verdict, **(look if name == "table" else {}))
+
+
+def _said(verdict: Verdict) -> str:
+    """What the table says of a gate beside the numbers."""
+    from mhc_diag.render.table import expectation
+    from mhc_diag.render.table.gated import ending, remedies
+
+    return f"{expectation(verdict)}\n{_lines([*verdict.lines, *remedies(verdict), ending(verdict)])}"
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def outputs(
@@ -107,8 +133,8 @@ def outputs(
         made.append((name, Path(where)))
     plots = [_plot(item) for item in plot or ()]
     if triangle is not None:
-        plots.append(Plot("triangle", _kind("--triangle", triangle), triangle))
-    _check([path for _, path in made] + [plot.path for plot in plots])
+        plots.append(Plot("triangle", kind("--triangle", triangle), triangle))
+    check_all([path for _, path in made] + [plot.path for plot in plots])
     return Outputs(format, tuple(made), tuple(plots))
 
 
@@ -118,23 +144,33 @@ def _plot(item: str) -> Plot:
 
     name, equals, where = item.partition("=")
     if not equals or not name.isidentifier():
-        return Plot("curves", _kind("--plot", Path(item)), Path(item))
+        return Plot("curves", kind("--plot", Path(item)), Path(item))
     if name not in PICTURES or not where:
         raise MhcDiagError(
             f"--plot {item} is not PICTURE=PATH",
             hint=f"the pictures are {', '.join(PICTURES)}; for a file of that name write ./{item}",
         )
-    return Plot(name, _kind("--plot", Path(where)), Path(where))
+    return Plot(name, kind("--plot", Path(where)), Path(where))
 
 
-def _kind(flag: str, path: Path) -> Kind:
+def kind(flag: str, path: Path) -> Kind:
+    """Which kind of picture a file's name asks for.
+
+    Raises:
+        MhcDiagError: none that can be drawn.
+    """
     drawn = KINDS.get(path.suffix.lower())
     if drawn is None:
         raise MhcDiagError(f"{flag} {path} is no picture's name", hint="end it in .png, .svg or .pdf")
     return drawn
 
 
-def _check(paths: Sequence[Path]) -> None:
+def check_all(paths: Sequence[Path]) -> None:
+    """See that all these files can be written, before the work that they are to hold is done.
+
+    Raises:
+        MhcDiagError: one cannot be, or is named twice.
+    """
     from mhc_diag import atomic
 
     for i, path in enumerate(paths):

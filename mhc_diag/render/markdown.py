@@ -124,7 +124,7 @@ def _limits(verdict: Verdict) -> Iterator[str]:
         what = " ".join(part for part in (limit.metric, limit.scope, limit.statistic) if part)
         where = "" if limit.sites == "*" else f" at {_code(limit.sites)}"
         set_by = _safe(limit.origin or "the user")
-        outcome = "holds" if check.outcome == "passed" else check.outcome
+        outcome = {"passed": "holds", "failed": "broken"}.get(check.outcome, check.outcome)
         texts = [_safe(limit.allowed), _safe(check.text), outcome, limit.level, set_by]
         rows.append([_code(check.target), _safe(what) + where, *texts])
     head = ["target", "limit", "allowed", "measured", "outcome", "level", "set by"]
