@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from mhc_diag.findings import Evidence, seen
 from mhc_diag.findings._sites import at_zero_input
 from mhc_diag.records import Report
@@ -59,6 +57,8 @@ HALVINGS = 24
 
 def check(report: Report) -> Iterator[Evidence]:
     """What the typical site leaves, and the half-life against one site and against the depth."""
+    import numpy as np
+
     curve, life = seen(report, "uniformity", "site", "p50"), report.scalar("half_life")
     if curve is None or life is None or report.streams < 2:
         return
