@@ -39,7 +39,7 @@ def address(rule: Rule) -> str:
         'https://arxiv.org/abs/2512.24880'
     """
     if DOCS:
-        return f"{DOCS}/findings/{rule.ID}.md"
+        return f"{DOCS}/rules/{rule.ID}.md"
     for reference in rule.REFERENCES:
         if found := _ADDRESS.search(reference):
             return found.group()
