@@ -49,8 +49,8 @@ def check(report: Report) -> Iterator[Evidence]:
         return
     worst = float(np.max(single.value))
     if worst <= NEAR and float(product.value[-1]) <= NEAR:
-        depth = len(report.sites)
+        how = f"to within {worst:.1e}" if worst else "exactly"
         yield Evidence(
-            f"M is the identity to within {worst:.1e} at all {depth} sites",
+            f"M is the identity {how} at all {len(report.sites)} sites",
             Place("identity_distance", "site", "max", worst, None, int(np.argmax(single.value))),
         )
