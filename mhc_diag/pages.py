@@ -1,4 +1,4 @@
-"""Where a reader of a report is sent: to the page of a finding on the web, and to the file that a target is."""
+"""Where a reader of a report is sent: the web page of a finding, and the file that a target is."""
 
 from __future__ import annotations
 
