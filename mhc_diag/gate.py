@@ -43,9 +43,7 @@ def judge(reports: Sequence[Report], policy: Policy, unread: Sequence[Doubt] = (
     for report in reports:
         profile = chosen[report.name] = policy.profile_of(report)
         mine = [held(limit, report) for limit in policy.limits_of(profile, report)]
-        checks += [
-            c for c in mine if c.outcome != "could not tell" or not c.limit.origin.startswith("profile")
-        ]
+        checks += [c for c in mine if c.outcome != "could not tell" or not c.limit.by_profile]
         found += _found(report, policy, profile, mine)
         doubts += _doubts(report, mine) if policy.judges else ()
     found.sort(key=lambda f: LEVELS.index(f.level))
@@ -80,7 +78,7 @@ def _found(report: Report, policy: Policy, profile: str, checks: Sequence[Check]
     explained = {name: worst.keys() & set(explains(known[name])) for name in worst}
     hidden = set().union(*explained.values())
     for finding in sorted(mine, key=lambda f: f.rule):
-        set_by_user = finding.limit is not None and not finding.limit.origin.startswith("profile")
+        set_by_user = finding.limit is not None and not finding.limit.by_profile
         if set_by_user or finding.rule not in hidden:
             level = _worst([finding.level, *(worst[name] for name in explained[finding.rule])])
             yield replace(finding, level=level)
@@ -124,5 +122,5 @@ def _doubts(report: Report, checks: Sequence[Check]) -> Iterator[Doubt]:
         first = where.skipped[0]
         yield Doubt(report.name, f"{len(where.skipped)} not measured, first {first.what}: {first.reason}")
     for check in checks:
-        if check.outcome == "could not tell" and not check.limit.origin.startswith("profile"):
+        if check.outcome == "could not tell" and not check.limit.by_profile:
             yield Doubt(report.name, f"{check.limit.metric} {check.limit.allowed}: {check.text}")
