@@ -133,8 +133,8 @@ def gain_triangles(reports: Sequence[Report], *, statistic: str = "max", stacked
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     shape = (2 * len(rows), 1) if stacked else (len(rows), len(DIRECTIONS))
     grid = figure.subplots(*shape, squeeze=False).reshape(len(rows), len(DIRECTIONS))
-    tokens = any(r.tokens > 1 and r.provenance.token_axis != "none" for r in reports)
-    over = f", {IN_WORDS.get(statistic, statistic)} tokens" if tokens else ""
+    varied = [r.provenance.token_axis for r in reports if r.tokens > 1 and r.provenance.token_axis != "none"]
+    over = f", {IN_WORDS.get(statistic, statistic)} {varied[0]}s" if varied else ""
     if not stacked:
         figure.suptitle(f"Amax gain of the composite of sites l to k{over}", fontsize=12)
     low, high = _limits([panel for row in rows for panel in row])
