@@ -84,6 +84,7 @@ def test_what_is_wrong_says_what_to_do(run: Callable[..., Any], mixing: Mixing) 
     mixing("model.pt", stack(9.0))
     done = run("gate", "model.pt")
     assert "to do: MHC101 Project each matrix onto the doubly stochastic ones" in flat(done.out)
+    assert "mhc-diag rule MHC101" in flat(done.out) and run("rule", "MHC101").code == 0
     assert done.out.splitlines()[-1].startswith("gate failed: 1 report, ")
     assert "to do: MHC101" in run("gate", "model.pt", "--format", "json").err
 
