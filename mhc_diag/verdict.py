@@ -14,6 +14,8 @@ LEVELS: tuple[Level, ...] = ("error", "warn", "off")
 EXIT_CODES: dict[Outcome, int] = {"passed": 0, "failed": 1, "could not tell": 2, "nothing to check": 3}
 GRAVEST: tuple[Outcome, ...] = ("failed", "could not tell", "nothing to check", "passed")
 """Of several outcomes the first of these counts: a proven failure, whatever else there is."""
+TOLERANCE = 0.01
+"""By how much a number may be worse than it was, relative: far above what another machine changes."""
 
 
 @dataclass(frozen=True, slots=True)

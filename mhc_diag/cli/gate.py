@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mhc_diag.cli import options
+from mhc_diag.cli import baselines, options
 from mhc_diag.cli.measuring import Measuring, measures
 from mhc_diag.cli.outputs import outputs
 from mhc_diag.errors import MhcDiagError
@@ -26,6 +26,10 @@ def gate(
     format: options.FormatOption = options.Format.table,
     report: options.ReportOption = None,
     plot: options.PlotOption = None,
+    baseline: baselines.BaselineOption = None,
+    update_baseline: baselines.UpdateOption = False,
+    accept_worse: baselines.AcceptOption = False,
+    tolerance: baselines.ToleranceOption = None,
     *,
     how: Measuring,
 ) -> None:
@@ -36,13 +40,17 @@ def gate(
     policy, out = Policy(max_gain, profile=profile), outputs(format, report, plot, None)
     if not targets:
         raise MhcDiagError("there is no target", hint="name one: mhc-diag gate TARGET")
-    if not policy.judges:
+    held = baselines.asked(baseline, update=update_baseline, accept=accept_worse, tolerance=tolerance)
+    if not policy.judges and held is None:
         raise MhcDiagError(
             f"nothing is expected: the profile is {profile} and there is no limit",
             hint="give a limit, such as --max-gain 4, or another profile",
         )
     reports, unread = gathered(targets, how, allow_empty=allow_empty)
     verdict = judge(reports, policy, unread)
-    # what a baseline says of these reports joins the verdict here
-    out.emit(reports, verdict=verdict)
-    raise typer.Exit(verdict.exit_code)
+    if held is None:
+        out.emit(reports, verdict=verdict)
+        raise typer.Exit(verdict.exit_code)
+    settled = baselines.settled(held, reports, verdict, policy)
+    out.emit(reports, verdict=settled.verdict)
+    raise typer.Exit(settled.write())

@@ -17,6 +17,11 @@ class Format(StrEnum):
     table = "table"
     json = "json"
     csv = "csv"
+    markdown = "markdown"
+    github = "github"
+    junit = "junit"
+    sarif = "sarif"
+    benchmark = "benchmark"
 
 
 FormatOption = Annotated[Format, typer.Option("--format", help="What is written to standard output.")]

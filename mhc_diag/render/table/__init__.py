@@ -58,7 +58,8 @@ def render(
         unicode: draw with more than ASCII.
     """
     look = Look(max(width, NARROWEST), unicode)
-    parts = _one(reports[0], look, all_sites) if len(reports) == 1 else _several(reports, look)
+    several = _several(reports, look) if reports else iter(())
+    parts = _one(reports[0], look, all_sites) if len(reports) == 1 else several
     judged = () if verdict is None else verdict.lines
     return printed(parts, look, color) + "".join(f"{wrapped(look.text(x), look.width)}\n" for x in judged)
 
