@@ -55,6 +55,7 @@ bench: $(VENV)/.installed-test  ## time the hot paths against what else there is
 	$(BIN)/python benchmarks/probe.py
 	$(BIN)/python benchmarks/watch.py
 	$(BIN)/python benchmarks/checkpoints.py
+	$(BIN)/python benchmarks/false_alarms.py
 
 bench-smoke: $(VENV)/.installed-test  ## the same in tiny sizes, to see that it still runs and agrees
 	$(BIN)/python benchmarks/startup.py --rounds 1
@@ -65,6 +66,7 @@ bench-smoke: $(VENV)/.installed-test  ## the same in tiny sizes, to see that it 
 	$(BIN)/python benchmarks/probe.py --smoke
 	$(BIN)/python benchmarks/watch.py --smoke
 	$(BIN)/python benchmarks/checkpoints.py --smoke
+	$(BIN)/python benchmarks/false_alarms.py --smoke
 
 clean:  ## remove what make made: .venv, out and caches
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -65,6 +65,8 @@ def judge(reports: Sequence[Report], policy: Policy, unread: Sequence[Doubt] = (
 
 def _found(report: Report, policy: Policy, profile: str, checks: Sequence[Check]) -> Iterator[Finding]:
     """What is wrong with one report, by id, less what other findings explain."""
+    import numpy as np
+
     known = findings.rules()
     mine = [_broken(known[c.limit.rule or OWN], c) for c in checks if c.outcome == "failed"]
     for rule in known.values():
@@ -72,7 +74,8 @@ def _found(report: Report, policy: Policy, profile: str, checks: Sequence[Check]
         if rule.ID == NOT_FINITE and policy.judges and rule.ID not in policy.levels:
             level = "error"
         if level != "off" and hasattr(rule, "check"):
-            mine += [_seen(rule, report, evidence, level) for evidence in rule.check(report)]
+            with np.errstate(all="ignore"):  # numbers near the end of float64 are judged like all others
+                mine += [_seen(rule, report, evidence, level) for evidence in rule.check(report)]
     worst = {name: _worst(f.level for f in mine if f.rule == name) for name in {f.rule for f in mine}}
     explained = {name: worst.keys() & set(explains(known[name])) for name in worst}
     hidden = set().union(*explained.values())

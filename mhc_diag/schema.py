@@ -173,6 +173,7 @@ def _report_in(data: Mapping[str, Any]) -> Report:
                 ),
                 "promise": Promise(**promise) if (promise := provenance.get("promise")) else None,
                 "audit": tuple(Observation(**o) for o in provenance.get("audit", ())),
+                "remarks": tuple(Observation(**o) for o in provenance.get("remarks", ())),
             }
         ),
         cards=tuple(MetricCard(**c) for c in data["metrics"]),

@@ -7,11 +7,14 @@ and `then(verdict, report)` says what else becomes of that verdict.
 """
 
 import importlib
+import math
 import re
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mhc_diag import analyse, findings, plugins, profiles
@@ -25,6 +28,7 @@ RULES = plugins.load_all("mhc_diag.findings")
 LONGEST = 120
 
 sys.path.append(str(HERE))
+sample_stacks = importlib.import_module("sample_stacks")
 
 every_finding = pytest.mark.parametrize("name", NAMES)
 
@@ -94,3 +98,21 @@ def test_ids_are_unique_and_explain_others_that_exist_or_will():
 def test_every_sample_is_of_a_finding():
     files = {path.stem for path in HERE.glob("*.py")} - {"sample_stacks"}
     assert files == set(NAMES)
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, math.inf, -math.inf, math.nan, 0.0, 1e-308, -1.0])
+@pytest.mark.parametrize("where", [(2, 1, 3), ...], ids=["one entry", "all entries"])
+def test_no_number_stops_them(value, where):
+    matrices = np.repeat(np.eye(4)[None], 6, axis=0)
+    matrices[where] = value
+    for promise in (sample_stacks.CONSTRAINED, sample_stacks.FREE, None):
+        report = analyse(sample_stacks.stack(matrices, promise=promise))
+        verdict = judge([report], Policy(profile="auto"))
+        assert ("MHC502" in {f.rule for f in verdict.findings}) == (not math.isfinite(value))
+
+
+def test_what_a_report_lacks_is_not_found():
+    stack = sample_stacks.projected(sample_stacks.noise(8, 4, 4, 4, seed=1), 1)
+    assert {f.rule for f in judge([analyse(stack)], Policy(profile="auto")).findings} >= {"MHC301"}
+    bare = replace(analyse(stack, metrics=("paper",)), sample=None, sample_logits=None, scalars=())
+    assert judge([bare], Policy(profile="auto")).findings == ()

@@ -40,7 +40,7 @@ def test_help_imports_nothing_heavy(option: str) -> None:
     assert not imported(option) & (HEAVY | {"numpy", "safetensors"})
 
 
-@pytest.mark.parametrize("command", ["scan", "gate", "simulate", "inspect"])
+@pytest.mark.parametrize("command", ["scan", "gate", "report", "simulate", "inspect"])
 def test_the_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     assert not imported(command, "--help") & (HEAVY | {"numpy", "safetensors"})
 

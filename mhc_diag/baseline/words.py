@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from mhc_diag.baseline.records import Entry, Number
 from mhc_diag.compare.definitions import definitions, differences
 from mhc_diag.compare.measures import series
+from mhc_diag.compare.words import by
 from mhc_diag.holding import in_words
 from mhc_diag.magnitude import magnitude
 from mhc_diag.records import Report
@@ -38,15 +38,7 @@ def worse_in_words(place: Place, number: Number, decades: float) -> str:
     else:
         now = ("mean " if place.statistic == "mean" else "") + in_words(place)
     before = magnitude(number.value, number.log10) + (f" at {number.site}" if number.site else "")
-    return f"{now}, {_by(decades)} the baseline's {before}"
-
-
-def _by(decades: float) -> str:
-    if not math.isfinite(decades):
-        return "no number, unlike"
-    if decades < math.log10(2):
-        return f"{100 * (10**decades - 1):.3g} % worse than"
-    return f"worse by a factor of {magnitude(10**decades if decades < 300 else math.inf, decades)} than"
+    return f"{now}, {by(decades)}: the baseline has {before}"
 
 
 def _sites(before: Sequence[str], after: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import typer
 from mhc_diag import __version__, terminal
 from mhc_diag.cli.refusals import told
 
-COMMANDS = ("scan", "gate", "simulate", "inspect")
+COMMANDS = ("scan", "gate", "diff", "report", "simulate", "inspect")
 """In the order of --help; one file each, with a function of its name."""
 INTERRUPTED = 130
 HELP = "mhc-diag --help lists the commands, mhc-diag COMMAND --help their options"

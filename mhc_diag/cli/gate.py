@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mhc_diag.cli import baselines, options
+from mhc_diag.cli.expected import enforced
 from mhc_diag.cli.measuring import Measuring, measures
 from mhc_diag.cli.outputs import outputs
 from mhc_diag.errors import MhcDiagError
@@ -17,11 +18,11 @@ TARGETS = "What scan takes, and reports that were saved as JSON; several may be 
 @measures
 def gate(
     targets: Annotated[list[str] | None, typer.Argument(metavar="TARGET...", help=TARGETS)] = None,
-    profile: Annotated[
-        str,
-        typer.Option("--profile", metavar="NAME", help="What is expected: auto, mhc, hc, residual or none."),
-    ] = "auto",
+    config: options.ConfigOption = None,
+    profile: options.ProfileOption = None,
     max_gain: options.MaxGainOption = None,
+    limit: options.LimitOption = None,
+    level: options.LevelOption = None,
     allow_empty: options.AllowEmptyOption = False,
     format: options.FormatOption = options.Format.table,
     report: options.ReportOption = None,
@@ -35,22 +36,27 @@ def gate(
 ) -> None:
     """Hold the mixing of models, checkpoints or saved reports against limits."""
     from mhc_diag.cli.gathered import gathered
-    from mhc_diag.gate import Policy, judge
+    from mhc_diag.gate import judge
 
-    policy, out = Policy(max_gain, profile=profile), outputs(format, report, plot, None)
-    if not targets:
-        raise MhcDiagError("there is no target", hint="name one: mhc-diag gate TARGET")
-    held = baselines.asked(baseline, update=update_baseline, accept=accept_worse, tolerance=tolerance)
-    if not policy.judges and held is None:
+    out = outputs(format, report, plot, None)
+    wanted = enforced(config, profile=profile, max_gain=max_gain, limit=limit, level=level, baseline=baseline)
+    held = baselines.asked(wanted.baseline, update=update_baseline, accept=accept_worse, tolerance=tolerance)
+    if not wanted.policy.judges and held is None:
         raise MhcDiagError(
-            f"nothing is expected: the profile is {profile} and there is no limit",
+            "nothing is expected: the profile is none, and there is no limit",
             hint="give a limit, such as --max-gain 4, or another profile",
         )
-    reports, unread = gathered(targets, how, allow_empty=allow_empty)
-    verdict = judge(reports, policy, unread)
+    named = tuple(targets or wanted.targets)
+    if not named:
+        raise MhcDiagError(
+            "there is no target",
+            hint="name one: mhc-diag gate TARGET, or list it in targets of mhc-diag.toml",
+        )
+    reports, unread = gathered(named, how, allow_empty=allow_empty, triangle=out.wants_triangle)
+    verdict = judge(reports, wanted.policy, unread)
     if held is None:
-        out.emit(reports, verdict=verdict)
+        out.emit(reports, verdict=verdict, gate=True)
         raise typer.Exit(verdict.exit_code)
-    settled = baselines.settled(held, reports, verdict, policy)
-    out.emit(reports, verdict=settled.verdict)
+    settled = baselines.settled(held, reports, verdict, wanted.policy)
+    out.emit(reports, verdict=settled.verdict, gate=True)
     raise typer.Exit(settled.write())

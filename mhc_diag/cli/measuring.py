@@ -16,6 +16,8 @@ import typer
 if TYPE_CHECKING:
     from mhc_diag.records import MixingStack, Report
 
+Wanted = Callable[[int, int], bool]
+"""Whether something is wanted of so many sites and tokens."""
 TARGET = "package.module:factory, a checkpoint (file, folder, index or URL), or a model folder."
 
 
@@ -140,16 +142,33 @@ class Measuring:
             return targets.scan(request, arrived)
 
 
+def never(depth: int, tokens: int) -> bool:
+    """Of no number of sites and tokens."""
+    return False
+
+
 def analysed(
-    stacks: Sequence[MixingStack], metrics: Sequence[str] = ("all",), *, triangle: bool = False
+    stacks: Sequence[MixingStack],
+    metrics: Sequence[str] = ("all",),
+    *,
+    triangle: Wanted = never,
 ) -> list[Report]:
-    """The report of each stack, with a bar that shows how far it is."""
+    """The report of each stack, with a bar that shows how far it is.
+
+    Args:
+        stacks: what to measure.
+        metrics: names of metrics.
+        triangle: whether all composites are measured of so many sites and tokens.
+    """
     from mhc_diag.analyse import analyse
     from mhc_diag.progress import progress
 
     matrices = sum(3 * s.matrices.shape[0] * s.matrices.shape[1] for s in stacks)
     with progress("measuring", matrices) as advance:
-        return [analyse(s, metrics=metrics, triangle=triangle, progress=advance) for s in stacks]
+        return [
+            analyse(s, metrics=metrics, triangle=triangle(*s.matrices.shape[:2]), progress=advance)
+            for s in stacks
+        ]
 
 
 def measures(command: Callable[..., None]) -> Callable[..., None]:

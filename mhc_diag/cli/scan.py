@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mhc_diag.cli import options
+from mhc_diag.cli.expected import advised
 from mhc_diag.cli.measuring import TARGET, Measuring, analysed, measures
 from mhc_diag.cli.outputs import outputs
 from mhc_diag.cli.refusals import nothing
@@ -29,7 +30,7 @@ def scan(
     report: options.ReportOption = None,
     plot: options.PlotOption = None,
     triangle: options.TriangleOption = None,
-    all_sites: Annotated[bool, typer.Option("--all-sites", help="List every site in the table.")] = False,
+    all_sites: options.AllSitesOption = False,
     explain: Annotated[
         str | None,
         typer.Option(
@@ -39,18 +40,22 @@ def scan(
         ),
     ] = None,
     max_gain: options.MaxGainOption = None,
+    limit: options.LimitOption = None,
+    profile: options.ProfileOption = None,
+    config: options.ConfigOption = None,
     allow_empty: options.AllowEmptyOption = False,
     *,
     how: Measuring,
 ) -> None:
     """Measure the mixing of a model and its composite gains over depth."""
-    from mhc_diag.gate import Policy, judge
+    from mhc_diag.gate import judge
 
     if explain is not None and format is not options.Format.table:
         raise MhcDiagError(
             f"--explain is shown below the table, but --format is {format}", hint="leave out --format"
         )
-    policy, out = Policy(max_gain, profile="auto", advice=True), outputs(format, report, plot, triangle)
+    policy = advised(config, profile=profile, max_gain=max_gain, limit=limit)
+    out = outputs(format, report, plot, triangle)
     from mhc_diag.selection import chosen
     from mhc_diag.sources import counterfactual
 
@@ -64,7 +69,7 @@ def scan(
     found = len(stacks)
     if projection is not None:
         stacks += [counterfactual.projected(stack, projection) for stack in stacks]
-    reports = analysed(stacks, wanted, triangle=triangle is not None)
+    reports = analysed(stacks, wanted, triangle=out.wants_triangle)
     verdict = judge(reports[:found], policy)
     asked = None if explain is None else (stacks[0], explain)
     out.emit(reports, all_sites=all_sites, verdict=verdict, explain=asked)

@@ -100,7 +100,7 @@ def simulate(
             analyse(
                 case.parts(),
                 metrics=wanted,
-                triangle=triangle is not None,
+                triangle=out.wants_triangle(case.depth, case.seeds),
                 branch_gain=branch_gain if signal else None,
                 progress=advance,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -110,7 +110,8 @@ def compared(before: Report, after: Report) -> Comparison:
         ('amax_forward of a prefix, max', 0.6021, 'failed')
     """
     pairs = matched(before.sites, after.sites)
-    old, new = ({s.measure: s for s in series(r)} for r in (before, after))
+    depth = float(max(len(before.sites), len(after.sites)))
+    old, new = ({s.measure: _of_depth(s, depth) for s in series(r)} for r in (before, after))
     both = [(old[m], new[m]) for m in old if m in new]
     changes = [c for a, b in both for c in _of_sites(a, b, before, after, pairs)]
     changes.sort(key=lambda c: -math.inf if c.untold else -c.decades)
@@ -127,6 +128,11 @@ def compared(before: Report, after: Report) -> Comparison:
         tuple(unlike),
         tuple(lacking),
     )
+
+
+def _of_depth(found: Series, depth: float) -> Series:
+    """A half-life means the same in both only if it is held against the same depth."""
+    return replace(found, ideal=depth) if found.measure.scope == "stack" else found
 
 
 def _of_worst(old: Series, new: Series, before: Report, after: Report) -> Change:

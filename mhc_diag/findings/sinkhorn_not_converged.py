@@ -89,7 +89,8 @@ def _fewer(report: Report, found: Sides, promised: int) -> str:
     if report.sample is None:
         return ""
     sample = np.asarray(report.sample, dtype=np.float64)
-    off = np.abs(np.stack([sample.sum(-1), sample.sum(-2)]) - 1).max(-1)  # (2, L, K)
+    with np.errstate(over="ignore", invalid="ignore"):
+        off = np.abs(np.stack([sample.sum(-1), sample.sum(-2)]) - 1).max(-1)  # (2, L, K)
     told = (off.max(0) > VISIBLE * found.rounding) & (off.max(0) > 30 * off.min(0))
     if not told.any() or (sample < 0).any():
         return ""

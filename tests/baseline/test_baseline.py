@@ -75,7 +75,7 @@ def test_a_percentage_is_told():
     better = with_number(usual(), "amax_backward", "suffix", "max", 0, 2.5)
     (finding,) = held(baseline_of(better), worse).errors
     said = (
-        "backward composite gain 3.000 at site 0 (layers.0), 20 % worse than the baseline's 2.500 at layers.0"
+        "backward composite gain 3.000 at site 0 (layers.0), 20 % worse: the baseline has 2.500 at layers.0"
     )
     assert finding.text == said
 

@@ -30,7 +30,7 @@ SAMPLES = {
 }
 NEAR_MISSES = {
     "the exact sums are where they belong": drawn,
-    "converged on both sides": lambda: swapped(projected(0.3 * noise(8, 4, 4, 4))),
+    "converged on both sides": lambda: swapped(projected(0.5 * noise(8, 4, 4, 4))),
     "the transpose is applied": lambda: shown("transposed"),
     "both are shown": lambda: shown("equal", "transposed"),
     "symmetric": lambda: shown("either"),

@@ -54,8 +54,8 @@ class Block(nn.Module):
     def site(self, x: Tensor, kind: str, branch: nn.Module) -> Tensor:
         pre, post, comb = self.coefficients(x, kind)
         out = branch((pre[..., None] * x).sum(-2))
-        if self.port.applied:
-            x = (comb.mT if self.port.transpose else comb) @ x.to(comb.dtype)
+        mixed = (comb.mT if self.port.transpose else comb) @ x.to(comb.dtype)
+        x = mixed if self.port.applied else x
         return x.float() + post[..., None] * out[..., None, :]
 
     def coefficients(self, x: Tensor, kind: str) -> tuple[Tensor, Tensor, Tensor]:
