@@ -3,22 +3,21 @@
     def test_mixing_is_stable(mhc_gate):
         mhc_gate("checkpoints/model.safetensors")
 
-The fixture takes what `mhc-diag gate` takes, or a live module with its inputs, and fails the test with the findings.
-What the gate expects is what `[tool.mhc-diag]` says, and what the call adds to it.
+The fixture takes what `mhc-diag gate` takes, or a live module with its inputs, and fails the test with the
+findings. What the gate expects is what `[tool.mhc-diag]` says, and what the call adds to it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 if TYPE_CHECKING:
-    from mhc_diag.policy import Policy
+    from mhc_diag.policy.given import Settings
     from mhc_diag.records import Report
     from mhc_diag.verdict import Verdict
 
@@ -64,14 +63,14 @@ class Gate:
         """Measure something and judge it.
 
         Args:
-            target: a checkpoint (file, folder or address), a saved report, `package.module:factory`, a module,
-                or a report or several that were made already.
+            target: a checkpoint (file, folder or address), a saved report, `package.module:factory`, a
+                module, or a report or several that were made already.
             inputs: what a module is called with.
             max_gain: upper limit of both composite gains.
             profile: `mhc`, `hc`, `residual`, `auto` or `none`.
             config: a file with limits, instead of the one that is found from pytest's root folder upwards.
-            baseline: a file of numbers that must not get worse; `--mhc-update-baseline` writes it. Where it is
-                no absolute path it is taken from pytest's root folder.
+            baseline: a file of numbers that must not get worse; `--mhc-update-baseline` writes it. A relative
+                path begins at pytest's root folder.
             tolerance: how much worse a number may be than the baseline, relative.
             named: what a module is called with, by name.
 
@@ -86,9 +85,9 @@ class Gate:
         __tracebackhide__ = True
         root = self._request.config.rootpath
         try:
-            policy = _policy(root, config, max_gain, profile)
+            wanted = _expected(root, config, profile=profile, max_gain=max_gain, baseline=baseline)
             reports = _reports(target, inputs, named)
-            verdict, refused = self._judged(reports, policy, baseline and root / baseline, tolerance)
+            verdict, refused = self._judged(reports, wanted, tolerance)
         except MhcDiagError as e:
             pytest.fail(f"{e.message}\nhint: {e.hint}", pytrace=False)
         self._keep(reports)
@@ -99,21 +98,22 @@ class Gate:
         return verdict
 
     def _judged(
-        self, reports: Sequence[Report], policy: Policy, baseline: Path | None, tolerance: float | None
+        self, reports: Sequence[Report], wanted: Settings, tolerance: float | None
     ) -> tuple[Verdict, tuple[str, ...]]:
         """The verdict, and why a baseline that was to be written was not."""
         from mhc_diag.cli import baselines
         from mhc_diag.gate import judge
 
-        given = self._request.config.getoption
-        update, accept = given("--mhc-update-baseline"), given("--mhc-accept-worse")
-        asked = None
-        if baseline is not None:
-            asked = baselines.asked(baseline, update=update, accept=accept and update, tolerance=tolerance)
-        verdict = judge(reports, policy)
-        if asked is None:
+        verdict = judge(reports, wanted.policy)
+        if wanted.baseline is None:
             return verdict, ()
-        settled = baselines.settled(asked, reports, verdict, policy)
+        update, accept = (
+            self._request.config.getoption(f"--mhc-{x}") for x in ("update-baseline", "accept-worse")
+        )
+        path = self._request.config.rootpath / wanted.baseline
+        asked = baselines.asked(path, update=update, accept=accept and update, tolerance=tolerance)
+        assert asked is not None
+        settled = baselines.settled(asked, reports, verdict, wanted.policy)
         settled.write()
         return settled.verdict, settled.refusals
 
@@ -124,13 +124,13 @@ class Gate:
             self._request.node.user_properties.append((f"mhc_log10_worst_{direction}", max(worst)))
 
 
-def _policy(root: Path, config: str | Path | None, max_gain: float | None, profile: str | None) -> Policy:
-    from mhc_diag.policy.file import find
+def _expected(root: Path, config: str | Path | None, **said: Any) -> Settings:
+    """What the configuration, the environment and, over them, the call say."""
+    from mhc_diag.policy.file import settings
+    from mhc_diag.policy.given import VARIABLES, from_texts
 
-    policy = find(None if config is None else root / config, start=root)
-    if max_gain is not None:
-        policy = replace(policy, max_gain=max_gain)
-    return policy if profile is None else replace(policy, profile=profile)
+    called = {name: f"mhc_gate({name.lower()}=...)" for name in VARIABLES}
+    return settings(config, start=root, over=from_texts(called, **said))
 
 
 def _reports(target: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> list[Report]:
