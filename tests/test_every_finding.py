@@ -2,7 +2,8 @@
 
 tests/findings/NAME.py holds what triggers it and what does not, by what they are: `SAMPLES` and
 `NEAR_MISSES`, functions that make a MixingStack, or a Report. A sample triggers that finding and no other;
-a near miss none at all. They are judged by `POLICY`, which is what the profiles say unless the file has one,
+a near miss none at all. `WARNINGS` names the samples of which it only warns, although the profile says
+error. They are judged by `POLICY`, which is what the profiles say unless the file has one,
 and `then(verdict, report)` says what else becomes of that verdict.
 """
 
@@ -54,6 +55,11 @@ def judged(name, make):
 def test_a_sample_triggers_it_and_nothing_else(name, what):
     verdict = judged(name, made(name).SAMPLES[what])
     assert {f.rule for f in verdict.findings} == {RULES[name].ID}, verdict.lines
+    (profile,) = verdict.profiles.values()
+    level = (
+        "warn" if what in getattr(made(name), "WARNINGS", ()) else RULES[name].LEVELS.get(profile, "error")
+    )
+    assert {f.level for f in verdict.findings} == {level}, verdict.lines
     assert all(re.search(r"\d", f.text) and not f.text.endswith(".") for f in verdict.findings)
 
 

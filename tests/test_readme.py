@@ -130,7 +130,7 @@ def options(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
 
 
-@pytest.mark.parametrize("command", ["scan", "gate", "report", "simulate", "inspect"])
+@pytest.mark.parametrize("command", ["scan", "gate", "diff", "report", "simulate", "inspect"])
 def test_documented_options_are_those_of_the_help(command: str, tmp_path: Path) -> None:
     section = CLI_PAGE.partition(f"## mhc-diag {command}")[2].partition("\n## ")[0]
     done = run([MHC_DIAG, command, "--help"], tmp_path)
@@ -150,6 +150,8 @@ def test_make_commands_and_links_exist() -> None:
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
+        for shown in re.findall(r"(?:src|srcset)=\"([^\"]+)\"", page.read_text()):
+            assert (page.parent / shown).stat().st_size < 150_000, f"{page.name} shows {shown}"
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def test_help_imports_nothing_heavy(option: str) -> None:
     assert not imported(option) & (HEAVY | {"numpy", "safetensors"})
 
 
-@pytest.mark.parametrize("command", ["scan", "gate", "report", "simulate", "inspect"])
+@pytest.mark.parametrize("command", ["scan", "gate", "diff", "report", "simulate", "inspect", "rule"])
 def test_the_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     assert not imported(command, "--help") & (HEAVY | {"numpy", "safetensors"})
 
@@ -74,3 +74,8 @@ def test_to_inspect_safetensors_needs_no_torch(format: str) -> None:
 
 def test_the_list_can_see_a_heavy_import() -> None:
     assert "torch" in imported("scan", "sample_models.architectures:hc", "--tokens", "4", "--batch", "1")
+
+
+@pytest.mark.parametrize("arguments", [(), ("MHC301",)])
+def test_a_page_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    assert not imported("rule", *arguments) & (HEAVY | {"numpy", "safetensors"})

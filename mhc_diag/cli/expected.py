@@ -14,6 +14,7 @@ CALLED = {
     "PROFILE": "--profile",
     "MAX_GAIN": "--max-gain",
     "BASELINE": "--baseline",
+    "TOLERANCE": "--tolerance",
     "LIMIT": "--limit",
     "LEVEL": "--level",
 }
@@ -27,6 +28,7 @@ def enforced(
     limit: Sequence[str] | None = None,
     level: Sequence[str] | None = None,
     baseline: Path | None = None,
+    tolerance: float | None = None,
 ) -> Settings:
     """What a gate holds its targets to: a file that is named or found, the environment, and the options.
 
@@ -41,6 +43,7 @@ def enforced(
         profile=profile,
         max_gain=max_gain,
         baseline=baseline,
+        tolerance=tolerance,
         limit=limit or (),
         level=level or (),
     )

@@ -39,8 +39,18 @@ def gate(
     from mhc_diag.gate import judge
 
     out = outputs(format, report, plot, None)
-    wanted = enforced(config, profile=profile, max_gain=max_gain, limit=limit, level=level, baseline=baseline)
-    held = baselines.asked(wanted.baseline, update=update_baseline, accept=accept_worse, tolerance=tolerance)
+    wanted = enforced(
+        config,
+        profile=profile,
+        max_gain=max_gain,
+        limit=limit,
+        level=level,
+        baseline=baseline,
+        tolerance=tolerance,
+    )
+    held = baselines.asked(
+        wanted.baseline, update=update_baseline, accept=accept_worse, tolerance=wanted.tolerance
+    )
     if not wanted.policy.judges and held is None:
         raise MhcDiagError(
             "nothing is expected: the profile is none, and there is no limit",

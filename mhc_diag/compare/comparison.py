@@ -62,7 +62,8 @@ class Comparison:
     worst: tuple[Change, ...]
     """Of each measure its worst number before and its worst now, in the order of the measures."""
     changes: tuple[Change, ...]
-    """Of each measure the number at each site that is in both, what got worse most first."""
+    """Of each measure the number at each site that is in both, what got worse most first; of what is no
+    number any more, sites before the composites that they are in."""
     differences: tuple[str, ...]
     """What is defined differently, so that numbers do not mean the same."""
     missing: tuple[str, ...]
@@ -114,7 +115,7 @@ def compared(before: Report, after: Report) -> Comparison:
     old, new = ({s.measure: _of_depth(s, depth) for s in series(r)} for r in (before, after))
     both = [(old[m], new[m]) for m in old if m in new]
     changes = [c for a, b in both for c in _of_sites(a, b, before, after, pairs)]
-    changes.sort(key=lambda c: -math.inf if c.untold else -c.decades)
+    changes.sort(key=lambda c: (-math.inf if c.untold else -c.decades, c.measure.scope != "site"))
     lacking = [m.title for m in (*old, *new) if not (m in old and m in new)]
     unlike = list(differences(definitions(before), definitions(after)))
     if not pairs.in_order:

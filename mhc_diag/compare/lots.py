@@ -92,7 +92,7 @@ def _worse(found: Comparison, tolerance: float) -> Iterator[str]:
     worst = sorted((c for c in found.worst if c.is_worse(tolerance)), key=lambda c: -c.decades)
     yield from (in_words(change) for change in worst[:TOLD])
     if len(worst) > TOLD:
-        yield f"{len(worst) - TOLD} more of the worst numbers, by less"
+        yield f"{len(worst) - TOLD} more of the worst numbers"
     count = sum(c.is_worse(tolerance) for c in found.changes)
     if count:
         yield f"{count} of {len(found.changes)} numbers at sites, most {in_words(found.changes[0])}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -108,8 +107,8 @@ def _half_life(measure: Measure, report: Report) -> Series | None:
     if scalar is None:
         return None
     value = np.array([scalar.value])
-    log10 = np.array([math.log10(scalar.value) if scalar.value > 0 else math.nan])
-    return Series(measure, float(len(report.sites)), value, log10)
+    with np.errstate(divide="ignore"):  # 0 where nothing is left at once
+        return Series(measure, float(len(report.sites)), value, np.log10(value))
 
 
 def _curve(measure: Measure, report: Report) -> Series | None:

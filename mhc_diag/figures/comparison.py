@@ -137,7 +137,7 @@ def _change(
     for k, (ratio, word) in enumerate(((single, "single site"), (composite, "composite"))):
         broken = np.isnan(ratio) | np.isposinf(ratio)
         handles += edges(axes, 2 * k, word, broken=broken, zero=np.isneginf(ratio), at=sites)
-    plain(axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.15), fontsize=9, ncols=3))
+    plain(axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.15), fontsize=9, ncols=2))
 
 
 def _short(name: str) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from mhc_diag.findings import Evidence, seen
 from mhc_diag.findings._sites import at_of, named
 from mhc_diag.records import Report
@@ -59,6 +57,8 @@ def check(report: Report) -> Iterator[Evidence]:
 
 
 def _by_logits(report: Report) -> Iterator[Evidence]:
+    import numpy as np
+
     apart, entropy = seen(report, "log_nu", "site", "p50"), seen(report, "row_entropy", "site", "p50")
     if apart is None or entropy is None:
         return
@@ -76,6 +76,8 @@ def _by_logits(report: Report) -> Iterator[Evidence]:
 
 
 def _by_matrix(report: Report) -> Iterator[Evidence]:
+    import numpy as np
+
     order, apart = (seen(report, f"{what}_distance", "site", "p50") for what in ("permutation", "identity"))
     if order is None or apart is None:
         return

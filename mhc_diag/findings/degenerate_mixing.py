@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from mhc_diag.findings import Evidence, seen
 from mhc_diag.findings._sites import at_of, at_zero_input, named
 from mhc_diag.records import Report
@@ -44,6 +42,8 @@ MOST = 0.5
 
 def check(report: Report) -> Iterator[Evidence]:
     """Sites of rank one."""
+    import numpy as np
+
     rank, even = seen(report, "effective_rank", "site", "p50"), seen(report, "uniformity", "site", "p50")
     if report.streams < 2 or rank is None or even is None:
         return

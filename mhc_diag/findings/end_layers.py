@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from mhc_diag.findings import Evidence, seen
 from mhc_diag.findings._sites import named
 from mhc_diag.records import DIRECTIONS, Report
@@ -40,6 +38,8 @@ GAIN, TIMES = 3.0, 3.0
 
 def check(report: Report) -> Iterator[Evidence]:
     """The end site that stands out most."""
+    import numpy as np
+
     depth = len(report.sites)
     if depth < FEWEST_SITES:
         return

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from mhc_diag.findings import Evidence, seen
 from mhc_diag.findings._sites import at_zero_input
 from mhc_diag.records import Report
@@ -20,8 +18,8 @@ Mixing makes the streams alike, sooner than the depth allows.
 
 - An error: the typical site leaves a thousandth of the differences between the streams or less (the
   median over tokens, and then over sites, of `uniformity`). Its M is 1/n everywhere.
-- A warning: the typical site leaves less than half of them, their half-life is below one site, and over
-  the depth they halve 24 times or more, which float32 does not tell from nothing.
+- A warning: the typical site leaves less than half of them, so that their half-life is below one site, and
+  over the depth they halve 24 times or more, which float32 does not tell from nothing.
 
 A static reading at zero input is a warning at most, since real inputs have other matrices.
 """
@@ -51,25 +49,24 @@ REFERENCES = (
 )
 COLLAPSED = 1e-3
 HALF = 0.5
-SHORT = 1.0
-"""Sites."""
 HALVINGS = 24
 """Bits of a float32's digits."""
 
 
 def check(report: Report) -> Iterator[Evidence]:
-    """What the typical site leaves, and the half-life against one site and against the depth."""
-    curve, life = seen(report, "uniformity", "site", "p50"), report.scalar("half_life")
-    if curve is None or life is None or report.streams < 2:
+    """What the typical site leaves, against one site and against the depth."""
+    import numpy as np
+
+    curve, depth = seen(report, "uniformity", "site", "p50"), len(report.sites)
+    if curve is None or report.streams < 2:
         return
-    left, depth = float(np.median(curve.value)), len(report.sites)
-    place = Place("uniformity", "site", "p50", left, math.log10(left) if left > 0 else -math.inf)
+    left = float(np.median(curve.value))
+    log10 = math.log10(left) if left > 0 else -math.inf
+    place = Place("uniformity", "site", "p50", left, log10)
     what = f"the typical site leaves {left:.2g} of the differences between streams"
-    at_zero = at_zero_input(report)
     if left <= COLLAPSED:
-        why = ", at zero input" if at_zero else ""
-        yield Evidence(f"{what}{why}: all become their average", place, "warn" if at_zero else None)
-    elif left < HALF and life.value < SHORT and depth >= HALVINGS * life.value:
-        power = depth * math.log10(left)
-        text = f"{what}, which halve in {life.value:.2g} sites: about 1e{power:.0f} is left after all {depth}"
-        yield Evidence(text, place, "warn")
+        at_zero = at_zero_input(report)
+        how = ", at zero input" if at_zero else ""
+        yield Evidence(f"{what}{how}: all become their average", place, "warn" if at_zero else None)
+    elif left < HALF and depth * -math.log2(left) >= HALVINGS:
+        yield Evidence(f"{what}: about 1e{depth * log10:.0f} is left after all {depth}", place, "warn")

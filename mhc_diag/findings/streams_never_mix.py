@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from mhc_diag.findings import Evidence, seen
 from mhc_diag.records import Report
 from mhc_diag.verdict import Level, Place
@@ -40,6 +38,8 @@ NEAR = 0.01
 
 def check(report: Report) -> Iterator[Evidence]:
     """How far the sites and their product are from the identity."""
+    import numpy as np
+
     promise = report.provenance.promise
     single = seen(report, "identity_distance", "site", "max")
     product = seen(report, "identity_distance", "prefix", "max")
@@ -49,8 +49,8 @@ def check(report: Report) -> Iterator[Evidence]:
         return
     worst = float(np.max(single.value))
     if worst <= NEAR and float(product.value[-1]) <= NEAR:
-        depth = len(report.sites)
+        how = f"to within {worst:.1e}" if worst else "exactly"
         yield Evidence(
-            f"M is the identity to within {worst:.1e} at all {depth} sites",
+            f"M is the identity {how} at all {len(report.sites)} sites",
             Place("identity_distance", "site", "max", worst, None, int(np.argmax(single.value))),
         )

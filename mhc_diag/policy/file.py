@@ -37,7 +37,7 @@ from mhc_diag.sources.printable import printable
 
 OWN, SHARED = "mhc-diag.toml", "pyproject.toml"
 TABLE = "[tool.mhc-diag]"
-KEYS = ("targets", "profile", "max-gain", "baseline", "limits", "findings")
+KEYS = ("targets", "profile", "max-gain", "baseline", "tolerance", "limits", "findings")
 
 
 def find(config: str | Path | None = None, *, start: Path | None = None) -> Policy:
@@ -141,17 +141,17 @@ def _given(table: Any, path: Path) -> Given:
                 f"in a file of that name, leave {TABLE} out" if key == "tool" else values.nearest(key, KEYS)
             )
             raise MhcDiagError(f"{name} has the unknown key {printable(key)}", hint=hint)
-    profile, most, baseline = (table.get(key) for key in ("profile", "max-gain", "baseline"))
+    single = ("profile", "max-gain", "baseline", "tolerance")
+    profile, most, baseline, tolerance = (table.get(key) for key in single)
     levels = _levels(name, table.get("findings", {}))
-    origins = {
-        key.replace("-", "_"): name for key in ("profile", "max-gain", "baseline", "targets") if key in table
-    }
+    origins = {key.replace("-", "_"): name for key in (*single, "targets") if key in table}
     return Given(
         profile=None if profile is None else values.profile(f"{name}: profile", profile),
         max_gain=None if most is None else values.gain(f"{name}: max-gain", most),
         limits=_limits(name, table.get("limits", [])),
         levels=levels,
         baseline=None if baseline is None else _beside(path, values.text(f"{name}: baseline", baseline)),
+        tolerance=None if tolerance is None else values.tolerance(f"{name}: tolerance", tolerance),
         targets=tuple(_target(path, t) for t in values.texts(f"{name}: targets", table.get("targets", []))),
         origins={**origins, **dict.fromkeys(levels, name)},
     )

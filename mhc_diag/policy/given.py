@@ -13,7 +13,7 @@ from mhc_diag.records import COMPOSITE, DIRECTIONS
 from mhc_diag.verdict import Level, Limit
 
 PREFIX = "MHC_DIAG_"
-VARIABLES = ("CONFIG", "PROFILE", "MAX_GAIN", "BASELINE", "LIMIT", "LEVEL")
+VARIABLES = ("CONFIG", "PROFILE", "MAX_GAIN", "BASELINE", "TOLERANCE", "LIMIT", "LEVEL")
 OTHERS = ("TRACEBACK",)
 """Variables that say nothing of what is expected."""
 
@@ -27,6 +27,8 @@ class Given:
     limits: tuple[Limit, ...] = ()
     levels: Mapping[str, Level] = field(default_factory=dict)
     baseline: Path | None = None
+    tolerance: float | None = None
+    """By how much a number may be worse than the baseline's, relative."""
     targets: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
     """By name of a field, or id of a finding, where it was said: `pyproject.toml`, `MHC_DIAG_PROFILE`."""
@@ -46,6 +48,7 @@ class Settings:
     policy: Policy
     targets: tuple[str, ...] = ()
     baseline: Path | None = None
+    tolerance: float | None = None
 
 
 def settled(places: Sequence[Given]) -> Settings:
@@ -60,12 +63,19 @@ def settled(places: Sequence[Given]) -> Settings:
     """
     origins: dict[str, str] = {}
     levels: dict[str, Level] = {}
-    strongest: dict[str, Any] = {"profile": AUTO, "baseline": None, "targets": (), "max_gain": None}
+    strongest: dict[str, Any] = {
+        "profile": AUTO,
+        "baseline": None,
+        "tolerance": None,
+        "targets": (),
+        "max_gain": None,
+    }
     for place in places:
         origins |= place.origins
         levels |= place.levels
         for name in strongest:
-            strongest[name] = getattr(place, name) or strongest[name]
+            said = getattr(place, name)
+            strongest[name] = strongest[name] if said is None or said == () else said
     told = [
         f"{name.replace('_', '-')} {_short(strongest[name])}: {origins[name]}"
         for name in strongest
@@ -78,7 +88,7 @@ def settled(places: Sequence[Given]) -> Settings:
         levels=levels,
         sources=tuple(told),
     )
-    return Settings(policy, strongest["targets"], strongest["baseline"])
+    return Settings(policy, strongest["targets"], strongest["baseline"], strongest["tolerance"])
 
 
 def from_environment(variables: Mapping[str, str]) -> Given:
@@ -104,6 +114,7 @@ def from_environment(variables: Mapping[str, str]) -> Given:
         profile=said.get("PROFILE"),
         max_gain=said.get("MAX_GAIN"),
         baseline=said.get("BASELINE"),
+        tolerance=said.get("TOLERANCE"),
         limit=said.get("LIMIT", "").split(",") if "LIMIT" in said else (),
         level=said.get("LEVEL", "").split(",") if "LEVEL" in said else (),
     )
@@ -115,6 +126,7 @@ def from_texts(
     profile: str | None = None,
     max_gain: str | float | None = None,
     baseline: str | Path | None = None,
+    tolerance: str | float | None = None,
     limit: Sequence[str] = (),
     level: Sequence[str] = (),
 ) -> Given:
@@ -125,6 +137,7 @@ def from_texts(
         profile: name of a profile.
         max_gain: limit of both composite gains.
         baseline: a file.
+        tolerance: by how much a number may be worse than in that file.
         limit: as `mhc_diag.policy.limits.of_text` reads them.
         level: such as `MHC101=warn`.
 
@@ -132,7 +145,7 @@ def from_texts(
         MhcDiagError: one of them has no good value.
     """
     levels = dict(_level(called["LEVEL"], text) for text in level)
-    said = {"profile": profile, "max_gain": max_gain, "baseline": baseline}
+    said = {"profile": profile, "max_gain": max_gain, "baseline": baseline, "tolerance": tolerance}
     origins = {name: called[name.upper()] for name, value in said.items() if value is not None}
     return Given(
         profile=None if profile is None else values.profile(called["PROFILE"], profile),
@@ -140,6 +153,7 @@ def from_texts(
         limits=limits.joined(limits.of_text(called["LIMIT"], text, called["LIMIT"]) for text in limit),
         levels=levels,
         baseline=None if baseline is None else Path(baseline),
+        tolerance=None if tolerance is None else values.tolerance(called["TOLERANCE"], tolerance),
         origins={**origins, **dict.fromkeys(levels, called["LEVEL"])},
     )
 

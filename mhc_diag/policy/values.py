@@ -70,6 +70,18 @@ def gain(what: str, value: Any) -> float:
     return found
 
 
+def tolerance(what: str, value: Any) -> float:
+    """By how much a number may be worse, relative: finite and not below 0.
+
+    Raises:
+        MhcDiagError: anything else.
+    """
+    found = number(what, value)
+    if found < 0:
+        raise MhcDiagError(f"{what} is {found:g}", hint="give 0.01 for one per cent, or 0 for none")
+    return found
+
+
 def text(what: str, value: Any) -> str:
     """A text that is not empty.
 

@@ -181,3 +181,18 @@ def test_a_baseline_alone_is_enough_to_be_held_to(
     run("gate", model(), "--profile", "none", *UPDATE)
     assert run("gate", model(), "--profile", "none", *HOLD).code == 0
     assert run("gate", model(scale=1.1), "--profile", "none", *HOLD).code == 1
+
+
+def test_baseline_and_tolerance_stand_in_a_configuration_and_under_options(
+    run: Callable[..., Any], model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("gate", model(), *UPDATE)
+    Path("mhc-diag.toml").write_text('baseline = "base.json"\ntolerance = 0.2\n')
+    file = model(scale=1.02)  # 12.6 % after six sites
+    assert run("gate", file).code == 0
+    monkeypatch.setenv("MHC_DIAG_TOLERANCE", "0.05")
+    assert run("gate", file).code == 1
+    assert run("gate", file, "--tolerance", "0.2").code == 0
+    assert run("gate", model(), "--tolerance", "0").code == 0
+    monkeypatch.setenv("MHC_DIAG_TOLERANCE", "-1")
+    assert "MHC_DIAG_TOLERANCE" in run("gate", file).refused()

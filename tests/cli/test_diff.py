@@ -67,7 +67,7 @@ def test_json_holds_every_number(run: Callable[..., Any], mixing: Mixing) -> Non
     assert (document["outcome"], document["exit_code"]) == ("failed", 1)
     (found,) = document["comparisons"]
     prefix = {
-        r["after_site"]: r
+        r["after_label"]: r
         for r in found["sites"]
         if (r["metric"], r["scope"], r["statistic"]) == ("amax_forward", "prefix", "max")
     }

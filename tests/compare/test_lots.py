@@ -51,7 +51,7 @@ def test_the_document_is_strict_json_and_counts_what_is_worse():
     lots = compared_lots([usual()], [bad], tolerance=0.01)
     text = json_format.dumped(to_document(lots))
     (found,) = json.loads(text, parse_constant=lambda name: 1 / 0)["comparisons"]
-    assert [(r["after"], r["worse_log10"], r["after_site"]) for r in found["sites"] if r["worse"]] == [
+    assert [(r["after"], r["worse_log10"], r["after_label"]) for r in found["sites"] if r["worse"]] == [
         ("nan", "inf", "layers.3")
     ]
     assert len(found["worst"]) == 16

@@ -16,7 +16,7 @@ SAMPLES = {
     "the first": lambda: with_ends(4, 1),
 }
 NEAR_MISSES = {
-    "no more than 3": lambda: with_ends(2.9, 2.9),
+    "no more than 3": lambda: with_ends(2.9, 2.9, middle=0.95),
     "not 3 times as much as in the middle": lambda: with_ends(1, 3.1, middle=1.05),
     "too few sites": lambda: with_ends(1, 4, depth=9),
 }

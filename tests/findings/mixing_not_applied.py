@@ -19,4 +19,5 @@ SAMPLES = {
     "the mixing has not moved": lambda: audited("mixing-unmoved"),
     "another is applied": lambda: healthy(remarks=(Observation("other-applied", "layers.* output 1", "no"),)),
 }
+WARNINGS = {"the mixing has not moved", "another is applied"}
 NEAR_MISSES = {"nothing has moved": lambda: audited("unmoved")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
@@ -55,11 +56,12 @@ def _one(found: Comparison, look: Look, all_sites: bool) -> Iterator[RenderableT
         yield _sites(changed if all_sites else changed[:ROWS], len(changed), len(found.changes), look)
 
 
-def _size(change: Change) -> tuple[bool, float, float]:
-    """Rank of a change: no number in either first, then by decades for the worse, then by decades at all."""
+def _size(change: Change) -> tuple[bool, float, bool, float]:
+    """Rank of a change: no number in either first, then by decades either way, sites before composites."""
+    at_site = change.measure.scope == "site" and not math.isfinite(change.decades)
     if change.untold:
-        return True, 0.0, 0.0
-    return False, abs(change.decades), abs(change.log10_ratio)
+        return True, 0.0, at_site, 0.0
+    return False, abs(change.decades), at_site, abs(change.log10_ratio)
 
 
 def _head(found: Comparison, look: Look) -> RenderableType:
@@ -121,18 +123,21 @@ def _worst(found: Comparison, look: Look) -> Group:
 
 def _sites(shown: Sequence[Change], changed: int, compared: int, look: Look) -> Group:
     """The changes at single sites, and of the composites that end or begin there."""
-    wide = look.width >= WIDE
+    labels, words = look.width >= WIDE, look.width >= WIDEST
     table = look.table()
-    table.add_column("site", no_wrap=True)
+    table.add_column("#", justify="right", no_wrap=True)
+    if labels:
+        table.add_column("site", no_wrap=True)
     table.add_column("number", no_wrap=True)
     for name in ("before", "after"):
         table.add_column(name, justify="right", no_wrap=True)
-    _change_columns(table, wide)
-    room = look.width - (101 if wide else 68)
+    _change_columns(table, words)
+    room = look.width - (110 if words else 78)
     for change, before, after, decades in zip(shown, *_cells(shown), strict=True):
-        site = look.shorten(change.after.label or str(change.after.site), room)
-        said = [by(change.decades)] if wide else []
-        table.add_row(Text(site), _name(change), *map(marked, [before, after, decades, *said]))
+        site = [Text(look.shorten(change.after.label, room))] if labels else []
+        said = [by(change.decades)] if words else []
+        numbers = map(marked, [before, after, decades, *said])
+        table.add_row(str(change.after.site), *site, _name(change), *numbers)
     count = f"{changed} of {compared} numbers changed"
     count += f", the {len(shown)} largest" if len(shown) < changed else ""
     return Group(Text(f"Site by site: {count}", "bold"), Text(), table)
