@@ -84,7 +84,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def remedies(verdict: Verdict) -> Iterator[str]:
-    """What to do about each kind of error."""
-    for rule in dict.fromkeys(f.rule for f in verdict.errors):
-        fix = next(f.fix for f in verdict.errors if f.rule == rule)
+    """What to do about each kind of error; about each kind of finding, where all of them are advice."""
+    told = verdict.errors if verdict.enforced else verdict.findings
+    for rule, fix in dict.fromkeys((f.rule, f.fix) for f in told):
         yield f"to do: {rule} {fix}"
