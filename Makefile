@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fuzz check lint types floors format bench bench-smoke docs clean
+.PHONY: help demo test test-all fuzz check lint types floors format bench bench-smoke docs pictures clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +70,9 @@ bench-smoke: $(VENV)/.installed-test  ## the same in tiny sizes, to see that it 
 
 docs: $(VENV)/.installed  ## write docs/rules, a page for each finding
 	$(BIN)/python docs/make_rules.py
+
+pictures: $(VENV)/.installed  ## draw docs/pictures, which the README shows, for light and for dark pages
+	$(BIN)/python docs/make_pictures.py
 
 clean:  ## remove what make made: .venv, out and caches
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""Where a reader of a report is sent: the page of a finding, and the file that a target is."""
+"""Where a reader of a report is sent: the web page of a finding, and the file that a target is."""
 
 from __future__ import annotations
 
@@ -14,20 +14,6 @@ DOCS = ""
 _ADDRESS = re.compile(r"https?://[^\s)>\]]+")
 _ARXIV = re.compile(r"arXiv:? ?(\d{4}\.\d{4,5})")
 _FACTORY = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_][\w.]*")
-
-
-def page(rule: Rule) -> str:
-    """The page of a finding, in Markdown, without a heading.
-
-    Example:
-        >>> from mhc_diag.findings import rules
-        >>> page(rules()["MHC502"])[:17]
-        '**What is seen.**'
-    """
-    parts = [("What is seen", rule.WHAT), ("Why it matters", rule.WHY), ("What to do", rule.FIX)]
-    text = "\n\n".join(f"**{head}.** {body.strip()}" for head, body in parts)
-    sources = "\n".join(f"- {reference}" for reference in rule.REFERENCES)
-    return text + (f"\n\n{sources}" if sources else "")
 
 
 def address(rule: Rule) -> str:

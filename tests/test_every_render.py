@@ -37,11 +37,17 @@ def parquet(content):
     return pq.read_table(io.BytesIO(content)).num_rows
 
 
+def whole_page(page):
+    assert page.startswith("<!DOCTYPE html>") and page.endswith("</html>\n")
+    assert page.count("<main>") == page.count("</main>") == 1
+
+
 PARSERS = {
     "json": strict,
     "sarif": strict,
     "benchmark": strict,
     "junit": ET.fromstring,
+    "html": whole_page,
     "svg": ET.fromstring,
     "parquet": parquet,
 }

@@ -35,10 +35,4 @@ def test_the_page_of_a_finding_is_where_the_docs_are(monkeypatch):
     rule = findings.rules()["MHC101"]
     assert pages.address(rule) == "https://arxiv.org/abs/2512.24880"
     monkeypatch.setattr(pages, "DOCS", "https://example.org/docs")
-    assert pages.address(rule) == "https://example.org/docs/findings/MHC101.md"
-
-
-def test_a_page_holds_all_that_a_finding_says():
-    for rule in findings.rules().values():
-        page = pages.page(rule)
-        assert all(text.strip() in page for text in (rule.WHAT, rule.WHY, rule.FIX, *rule.REFERENCES))
+    assert pages.address(rule) == "https://example.org/docs/rules/MHC101.md"

@@ -150,6 +150,8 @@ def test_make_commands_and_links_exist() -> None:
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
+        for shown in re.findall(r"(?:src|srcset)=\"([^\"]+)\"", page.read_text()):
+            assert (page.parent / shown).stat().st_size < 150_000, f"{page.name} shows {shown}"
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from mhc_diag.cli.refusals import told
 COMMANDS = ("scan", "gate", "diff", "report", "simulate", "inspect", "rule")
 """In the order of --help; one file each, with a function of its name."""
 INTERRUPTED = 130
+KEPT = 10_000
+"""Objects that are made between two looks for garbage: imports make many and leave none, and looks cost."""
 HELP = "mhc-diag --help lists the commands, mhc-diag COMMAND --help their options"
 
 
@@ -53,6 +56,7 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
 
 def main() -> NoReturn:
     """Run the command line and leave with the documented exit code, never with a traceback."""
+    gc.set_threshold(KEPT, *gc.get_threshold()[1:])
     try:
         code = _app(sys.argv[1:])(standalone_mode=False)
         if code == INTERRUPTED:  # typer takes the exception and is silent

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +14,9 @@ from mhc_diag.cli.measuring import TARGET, Measuring, analysed, measures
 from mhc_diag.cli.outputs import outputs
 from mhc_diag.cli.refusals import nothing
 from mhc_diag.errors import MhcDiagError, NothingToCheck
+
+if TYPE_CHECKING:
+    from mhc_diag.records import MixingStack
 
 
 @measures
@@ -57,18 +62,17 @@ def scan(
     policy = advised(config, profile=profile, max_gain=max_gain, limit=limit)
     out = outputs(format, report, plot, triangle)
     from mhc_diag.selection import chosen
-    from mhc_diag.sources import counterfactual
 
     wanted = options.names(metrics)
     chosen(wanted)
-    projection = None if project is None else counterfactual.parse(project)
+    also = None if project is None else _projected(project)
     try:
         stacks = how.stacks(target, explain=explain is not None)
     except NothingToCheck as e:
         raise typer.Exit(nothing(e, allow_empty)) from e
     found = len(stacks)
-    if projection is not None:
-        stacks += [counterfactual.projected(stack, projection) for stack in stacks]
+    if also is not None:
+        stacks += [also(stack) for stack in stacks]
     reports = analysed(stacks, wanted, triangle=out.wants_triangle)
     verdict = judge(reports[:found], policy)
     asked = None if explain is None else (stacks[0], explain)
@@ -80,3 +84,10 @@ def scan(
             hint="what was measured before is reported above; check the input's shape and dtype",
         )
     raise typer.Exit(verdict.exit_code)
+
+
+def _projected(text: str) -> Callable[[MixingStack], MixingStack]:
+    """What --project asks for, seen to be right before anything is measured."""
+    from mhc_diag.sources import counterfactual
+
+    return partial(counterfactual.projected, projection=counterfactual.parse(text))

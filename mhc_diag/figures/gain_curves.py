@@ -16,12 +16,11 @@ from mhc_diag.figures.axis import (
     gain_axis,
     limits,
     named,
-    plain,
     printable,
     site_axis,
 )
 from mhc_diag.figures.marks import edges
-from mhc_diag.figures.sheet import key, sheet
+from mhc_diag.figures.sheet import below, key, sheet
 from mhc_diag.figures.theme import palette
 from mhc_diag.figures.words import worst
 from mhc_diag.records import COMPOSITE, DIRECTIONS, Direction, Report, Scope
@@ -172,8 +171,7 @@ def _panel(
     marks = [
         mark for i, t in enumerate(traces) for mark in edges(axes, i, t.label, broken=t.broken, zero=t.zero)
     ]
-    if marks:
-        plain(axes.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2))
+    below(axes, marks, columns=2)
     return lines
 
 

@@ -15,12 +15,11 @@ from mhc_diag.figures.axis import (
     gain_axis,
     limits,
     named,
-    plain,
     printable,
     site_axis,
 )
 from mhc_diag.figures.marks import edges
-from mhc_diag.figures.sheet import key, nothing, sheet
+from mhc_diag.figures.sheet import below, key, nothing, sheet
 from mhc_diag.figures.theme import palette
 from mhc_diag.records import DIRECTIONS, Direction, Report, Scalar
 
@@ -59,7 +58,7 @@ def draw(reports: Sequence[Report], *, stacked: bool = False) -> Figure:
         for i, (report, median) in enumerate(zip(shown, lines[direction], strict=True)):
             handles += _one(axes, i, report, direction, median)
         # a legend of its own, because each direction has rates of its own
-        plain(axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=9))
+        below(axes, handles)
     key(figure, *_key(shown), stacked=stacked)
     return figure
 

@@ -6,6 +6,7 @@ coloured is log10 of a gain: white is a gain of 1, and ten times as much is as f
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ NOT_FINITE, ZERO = "#009E73", "black"
 SAME = 1e-9
 """Decades: gains that differ by less are equal but for rounding."""
 IN_WORDS = {"max": "largest over", "mean": "mean over", "p50": "median over", "p99": "p99 over"}
+LONGEST = 40
+"""Characters in a line of a title on a narrow page."""
 MARK = 70.0  # square points
 
 Floats = np.ndarray[Any, Any]
@@ -130,18 +133,21 @@ def gain_triangles(reports: Sequence[Report], *, statistic: str = "max", stacked
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     shape = (2 * len(rows), 1) if stacked else (len(rows), len(DIRECTIONS))
     grid = figure.subplots(*shape, squeeze=False).reshape(len(rows), len(DIRECTIONS))
-    tokens = any(r.tokens > 1 and r.provenance.token_axis != "none" for r in reports)
-    over = f", {IN_WORDS.get(statistic, statistic)} tokens" if tokens else ""
+    varied = [r.provenance.token_axis for r in reports if r.tokens > 1 and r.provenance.token_axis != "none"]
+    over = f", {IN_WORDS.get(statistic, statistic)} {varied[0]}s" if varied else ""
     if not stacked:
         figure.suptitle(f"Amax gain of the composite of sites l to k{over}", fontsize=12)
     low, high = _limits([panel for row in rows for panel in row])
     for report, row, panels in zip(reports, grid, rows, strict=True):
         for direction, axes, panel in zip(DIRECTIONS, row, panels, strict=True):
             scale = _draw(axes, panel, max(-low, high))
-            heading = f"{title([report])}\n" if direction == DIRECTIONS[0] and not stacked else ""
-            axes.set_title(
-                f"{heading}{direction}: {panel.in_words}", loc="left", fontsize=10.5, parse_math=False
-            )
+            heading = f"{direction}: {panel.in_words}"
+            if stacked:
+                named = f"{printable(report.name)[:LONGEST]}, " if len(rows) > 1 else ""
+                heading = textwrap.fill(named + heading, LONGEST)
+            elif direction == DIRECTIONS[0]:
+                heading = f"{title([report])}\n{heading}"
+            axes.set_title(heading, loc="left", fontsize=10.5, parse_math=False)
     aside: dict[str, Any] = {"location": "bottom", "aspect": 40} if stacked else {"aspect": 30}
     shrink = 0.9 if stacked else 1 / len(rows) ** 0.5
     bar = figure.colorbar(scale, ax=grid, label="gain", shrink=shrink, pad=0.02, **aside)

@@ -34,7 +34,10 @@ def _saved(draw: Callable[[], Figure], kind: Kind, theme: Theme) -> bytes:
         colors: dict[Any, Any] = {**use(theme)}
         matplotlib.rcParams.update(colors)
         matplotlib.rcParams["svg.hashsalt"] = "mhc-diag"
-        matplotlib.rcParams["svg.fonttype"] = "none" if theme == "page" else "path"
+        if theme == "page":  # text stays text, and the page scales what is drawn in cells
+            matplotlib.rcParams["svg.fonttype"] = "none"
+            matplotlib.rcParams["image.interpolation"] = "none"
+            matplotlib.rcParams["image.composite_image"] = False
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         file = BytesIO()
         draw().savefig(file, format=kind, metadata=METADATA[kind])

@@ -46,6 +46,14 @@ def key(figure: Figure, shown: Sequence[Any], names: Sequence[str], *, stacked: 
         plain(figure.legend(shown, names, loc="outside lower center", ncols=columns))
 
 
+def below(axes: Axes, shown: Sequence[Any], *, columns: int = 1) -> None:
+    """A legend of one panel, below it; in as many columns as there is room for."""
+    if shown:
+        narrow = axes.figure.get_figwidth() <= NARROW  # type: ignore[union-attr]
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2 if narrow else -0.14)}
+        plain(axes.legend(handles=shown, ncols=1 if narrow else columns, fontsize=9, **place))
+
+
 def nothing(reason: str, *, stacked: bool) -> Figure:
     """A picture that says why there is none, so that a run does not end for want of it."""
     import textwrap

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mhc_diag.figures.axis import COLORS, LINES, MARKERS, Floats, grid, named, plain, printable, site_axis
+from mhc_diag.figures.axis import COLORS, LINES, MARKERS, Floats, grid, named, printable, site_axis
 from mhc_diag.figures.marks import edges
-from mhc_diag.figures.sheet import nothing, sheet
+from mhc_diag.figures.sheet import below, nothing, sheet
 from mhc_diag.figures.theme import palette
 from mhc_diag.figures.words import worst
 from mhc_diag.records import Curve, Report
@@ -116,7 +116,7 @@ def _panel(axes: Axes, panel: Panel, reports: Sequence[Report]) -> None:
         handles.append(axes.axhline(place, label=label, **look))
         drawn.append(np.array([place]))
     _scale(axes, panel, np.concatenate(drawn))
-    plain(axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=9))
+    below(axes, handles, columns=2)
 
 
 def _reference(panel: Panel, reports: Sequence[Report]) -> Iterator[tuple[float, str]]:

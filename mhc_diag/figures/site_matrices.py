@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +66,8 @@ def draw(reports: Sequence[Report], *, stacked: bool = False) -> Figure:
         return nothing(reason, stacked=stacked)
     shown = [r for r in reports if r.sample is not None][:MOST]
     cells = [matrices(r) for r in shown]
+    if stacked and len(shown) > 1:  # where no title names the rows
+        cells = [_of(r.name, row) for r, row in zip(shown, cells, strict=True)]
     columns = min(2 if stacked else MOST_COLUMNS, max(map(len, cells)))
     lines = [part for row in cells for part in _folded(row, columns)]
     width = NARROW if stacked else min(WIDE, max(NARROWEST, 0.4 + 3.2 * columns))
@@ -160,6 +162,12 @@ def _scaled(name: str, matrix: Floats, log10: float) -> Cell:
     reach = math.log10(largest) + log10
     power = 0 if -2 <= reach < 2 else math.floor(reach)
     return Cell(name, matrix * 10.0 ** (log10 - power), power)
+
+
+def _of(name: str, cells: Sequence[Cell]) -> list[Cell]:
+    short = printable(name)
+    short = short if len(short) <= LABEL else f"...{short[3 - LABEL :]}"
+    return [replace(cell, name=f"{short}\n{cell.name}") for cell in cells]
 
 
 def _folded(cells: Sequence[Cell], columns: int) -> Iterator[Sequence[Cell]]:

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import mhc_diag
 from mhc_diag import findings
 from mhc_diag.magnitude import magnitude
-from mhc_diag.pages import DOCS, address, page
+from mhc_diag.pages import DOCS, address
 from mhc_diag.records import COMPOSITE, DIRECTIONS, Peak, Report, Scope
+from mhc_diag.rulebook import page
 from mhc_diag.sources.printable import printable
 from mhc_diag.verdict import Verdict
 from mhc_diag.worst import worst_sites
@@ -124,7 +125,7 @@ def _limits(verdict: Verdict) -> Iterator[str]:
         what = " ".join(part for part in (limit.metric, limit.scope, limit.statistic) if part)
         where = "" if limit.sites == "*" else f" at {_code(limit.sites)}"
         set_by = _safe(limit.origin or "the user")
-        outcome = "holds" if check.outcome == "passed" else check.outcome
+        outcome = {"passed": "holds", "failed": "broken"}.get(check.outcome, check.outcome)
         texts = [_safe(limit.allowed), _safe(check.text), outcome, limit.level, set_by]
         rows.append([_code(check.target), _safe(what) + where, *texts])
     head = ["target", "limit", "allowed", "measured", "outcome", "level", "set by"]
@@ -146,7 +147,8 @@ def _pages(verdict: Verdict) -> Iterator[str]:
     known = findings.rules()
     for name in dict.fromkeys(f.rule for f in verdict.findings if f.rule in known):
         rule = known[name]
-        yield f"<details><summary>{name}: {_safe(rule.TITLE)}</summary>\n\n{page(rule)}\n\n</details>"
+        text = re.sub("^##", "####", page(rule).partition("\n")[2].strip(), flags=re.M)
+        yield f"<details><summary>{name}: {_safe(rule.TITLE)}</summary>\n\n{text}\n\n</details>"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

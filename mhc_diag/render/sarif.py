@@ -18,8 +18,9 @@ from urllib.parse import quote
 import mhc_diag
 from mhc_diag import findings
 from mhc_diag.findings import Rule, first_sentence
-from mhc_diag.pages import address, file_of, page
+from mhc_diag.pages import address, file_of
 from mhc_diag.records import Report
+from mhc_diag.rulebook import page
 from mhc_diag.sources.printable import printable
 from mhc_diag.verdict import Finding, Place, Verdict
 

@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from compared_reports import measured, stochastic, usual, with_number
 from hypothesis import given, settings
@@ -40,6 +41,12 @@ def test_a_report_passes_its_own_baseline(seed, depth, tokens, streams, spread):
         assert (verdict.outcome, verdict.errors, verdict.doubts) == ("passed", (), ())
         (note,) = verdict.notes
         assert re.fullmatch(r"(\d+) of \1 numbers of model are no worse than base.json says", note)
+
+
+def test_streams_that_are_averaged_at_once_have_numbers_too():
+    report = measured(np.full((2, 1, 4, 4), 0.25))
+    assert report.scalar("half_life").value == 0
+    assert held(baseline_of(report), report).outcome == "passed"
 
 
 def falls(measure):
@@ -185,3 +192,15 @@ def test_the_level_is_the_users():
 def test_a_doubt_of_the_gate_stays():
     stopped = replace(usual(), provenance=replace(usual().provenance, failure="OOM"))
     assert held(baseline_of(usual()), stopped).outcome == "could not tell"
+
+
+def test_an_infinite_gain_fails_even_against_a_baseline_that_somebody_wrote_it_into():
+    document = to_document(baseline_of(usual()))
+    (number,) = (
+        n for n in document["reports"][0]["numbers"] if (n["metric"], n["scope"]) == ("amax_forward", "site")
+    )
+    number.update(value="inf", log10="inf")
+    loose = from_document(document, "x")
+    assert held(loose, usual()).outcome == "passed"
+    infinite = with_number(usual(), "amax_forward", "site", "max", 2, math.inf)
+    assert held(loose, infinite).outcome == "failed"

@@ -40,6 +40,15 @@ def test_without_a_verdict_and_without_a_report_is_as_recorded(fixed, golden, fo
     golden(f"unreadable{module.SUFFIX}", module.render([], fixed["VERDICTS"]["unreadable"]))
 
 
+@pytest.mark.parametrize("name", [*SETS, "unreadable"])
+def test_a_page_is_as_recorded_but_for_what_is_drawn(fixed, golden, monkeypatch, name):
+    """The style sheet and the paths of the pictures are looked at in a browser instead."""
+    monkeypatch.setattr("mhc_diag.figures.picture", lambda *_, **__: b"<svg/>")
+    page = plugins.load("mhc_diag.render", "html")
+    made = page.render(fixed["REPORTS"].get(name, ()), fixed["VERDICTS"].get(name))
+    golden(f"{name}.html", made.replace(page.STYLE.read_text(), ""))
+
+
 @pytest.mark.parametrize("name", SETS[:3])
 def test_parquet_holds_what_the_recorded_csv_holds(handmade, golden, name):
     import pyarrow.parquet as pq

@@ -30,6 +30,10 @@ class Port:
     """Whether the streams go on from block to block."""
     spread: float = 1.5
     """Of the logits, which the parameters hold."""
+    diagonal: float = 0.0
+    """Added to the logits of each stream's own part."""
+    reads: float = 0.2
+    """Size of what makes the logits depend on the streams."""
 
 
 class Block(nn.Module):
@@ -41,7 +45,8 @@ class Block(nn.Module):
         rows = N * (N + 2)
         for kind in ("attn", "ffn"):
             base = port.spread * torch.randn(rows)
-            setattr(self, f"hc_{kind}_fn", nn.Parameter(0.2 * torch.randn(rows, N * C)))
+            base[2 * N :] += port.diagonal * torch.eye(N).flatten()
+            setattr(self, f"hc_{kind}_fn", nn.Parameter(port.reads * torch.randn(rows, N * C)))
             setattr(self, f"hc_{kind}_base", nn.Parameter(base))
             setattr(self, f"hc_{kind}_scale", nn.Parameter(torch.ones(3)))
         self.attn, self.ffn = (nn.Sequential(nn.LayerNorm(C), nn.Linear(C, C), nn.Tanh()) for _ in range(2))

@@ -84,7 +84,10 @@ def _count(number: int, noun: str) -> str:
 
 
 def remedies(verdict: Verdict) -> Iterator[str]:
-    """What to do about each kind of error; about each kind of finding, where all of them are advice."""
+    """What to do about each kind of error, and what to type to learn why.
+
+    Where nothing can fail, of each kind of finding.
+    """
     told = verdict.errors if verdict.enforced else verdict.findings
     for rule, fix in dict.fromkeys((f.rule, f.fix) for f in told):
-        yield f"to do: {rule} {fix}"
+        yield f"to do: {rule} {fix} Why, and more: mhc-diag rule {rule}"
