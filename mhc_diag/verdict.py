@@ -43,6 +43,11 @@ class Limit:
         return self.metric, self.scope, self.statistic, self.sites
 
     @property
+    def by_profile(self) -> bool:
+        """Whether a profile set it, and not the user, whose file may be called `profile.toml`."""
+        return self.origin.startswith("profile ")
+
+    @property
     def allowed(self) -> str:
         """What holds, as in `at most 4`."""
         parts = (("at least", self.at_least), ("at most", self.at_most))
@@ -170,7 +175,7 @@ class Verdict:
         held = [
             f"passed: {c.target}: {c.text}, allowed is {c.limit.allowed}"
             for c in self.checks
-            if c.outcome == "passed" and not c.limit.origin.startswith("profile")
+            if c.outcome == "passed" and not c.limit.by_profile
         ]
         errors = len(self.errors)
         notes = [f"note: {text}" for text in self.notes]

@@ -15,7 +15,7 @@ from mhc_diag.schema import to_document
 from mhc_diag.verdict import Verdict
 
 NAME = "report.schema.json"
-SCHEMA = json.loads((resources.files("mhc_diag") / NAME).read_text())
+SCHEMA = json.loads((resources.files("mhc_diag.schema") / NAME).read_text())
 SETS = ("clean", "failing", "overflowing", "side-by-side")
 
 
@@ -34,7 +34,7 @@ CLOSED = jsonschema.Draft202012Validator(closed(SCHEMA))
 
 def test_is_made_of_the_records_as_they_are(golden):
     made = runpy.run_path(str(Path(__file__).parent / "schemas" / "from_records.py"))["schema"]()
-    golden(f"../../mhc_diag/{NAME}", made)
+    golden(f"../../mhc_diag/schema/{NAME}", made)
 
 
 def test_is_a_schema():

@@ -188,4 +188,4 @@ def _beside(path: Path, name: str) -> Path:
 def _shown(path: Path) -> str:
     """The file as seen from the working directory, or in full where it lies elsewhere."""
     seen = os.path.relpath(path)
-    return printable(Path(path if seen.startswith(os.pardir) else seen))
+    return printable(Path(path if seen.startswith((os.pardir, "profile ")) else seen))

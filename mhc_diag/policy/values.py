@@ -16,6 +16,8 @@ from mhc_diag.policy import PROFILES
 from mhc_diag.sources.printable import printable
 from mhc_diag.verdict import LEVELS, Level
 
+OWN = "MHC100"
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint: the known name that is nearest to one that is not known, or all of them.
@@ -134,12 +136,17 @@ def finding(what: str, value: str) -> str:
     """The id of a finding.
 
     Raises:
-        MhcDiagError: there is none of that id.
+        MhcDiagError: there is none of that id, or none that has a level.
     """
     known = findings.rules()
     if value not in known:
         near = nearest(value.upper(), known)
         raise MhcDiagError(f"{what} names {printable(value)!r}, which is no finding", hint=near)
+    if value == OWN:
+        raise MhcDiagError(
+            f"{what} names {OWN}, a broken limit of yours",
+            hint="give the limit itself a level, in [[limits]]",
+        )
     return value
 
 

@@ -24,6 +24,8 @@ QUICK = sorted(set(plugins.names("mhc_diag.render")) - SLOW)
 WARN = "profile = 'none'\n[[limits]]\nmetric = 'inf_norm'\nat-most = 1.2\nlevel = 'warn'\n"
 CONFIGURATIONS = {
     "warn.toml": WARN,
+    "untold.toml": "[[limits]]\nmetric = 'log_nu'\nat-most = 3\nlevel = 'warn'\n",
+    "profile.toml": "[[limits]]\nmetric = 'log_nu'\nat-most = 3\n",
     "malformed.toml": "profile = ",
     "unknown.toml": "max_gain = 3",
     "nan.toml": "max-gain = nan",
@@ -132,6 +134,8 @@ TABLE = [
     Line(2, "gate nothing.json"),
     Line(2, "gate other.json"),
     Line(2, "gate clean --limit log_nu<=3"),  # which is not known without logits
+    Line(0, "gate clean --config untold.toml"),  # as it could only warn
+    Line(2, "gate clean --config profile.toml"),  # nor by a file of that name
     Line(2, "gate clean --limit inf_norm:site:max:nowhere.*<=3"),
     Line(2, "gate no_such_package.models:build"),
     Line(1, "gate clean failing"),
@@ -160,6 +164,8 @@ TABLE = [
     Line(2, "gate failing --baseline nothing.json", False),
     Line(2, "gate failing --baseline other.json", False),
     Line(2, "gate failing --update-baseline", False),
+    Line(2, "gate clean --accept-worse", False),
+    Line(2, "gate clean --tolerance -1", False),
     Line(0, "simulate --depth 4 --seeds 1"),
     Line(2, "simulate --depth 0", False),
     Line(2, "simulate --depth deep", False),
@@ -171,7 +177,16 @@ TABLE = [
     Line(2, "report", False),
     Line(0, "diff clean clean"),
     Line(1, "diff clean failing"),
+    Line(1, "diff clean nan"),
+    Line(1, "diff clean inf"),
+    Line(2, "diff nan nan"),  # of which nobody can say whether it got worse
+    Line(0, "diff nan clean"),
+    Line(1, "diff clean failing --tolerance 1"),
+    Line(0, "diff clean failing --tolerance 1e9"),
     Line(2, "diff clean missing.pt", False),
+    Line(2, "diff clean nothing.json", False),
+    Line(2, "diff clean other.json", False),
+    Line(2, "diff clean failing --tolerance nan", False),
     Line(2, "diff cut clean", False),
     Line(3, "diff clean empty", False),
     Line(2, "diff clean", False),
@@ -311,6 +326,57 @@ def test_a_baseline_that_does_not_match(go: Callable[..., Any], folder: Path) ->
     (folder / "base.json").write_text((folder / "base.json").read_text()[:40])
     done = go("gate clean", *hold)
     assert done.code == 2 and "base.json" in done.err.splitlines()[0]
+
+
+class Held(NamedTuple):
+    """A gate with a baseline, how it ends, and what that does to the file."""
+
+    code: int
+    command: str
+    rewritten: bool = False
+
+
+UPDATE = "--update-baseline"
+HELD = [
+    Held(0, "gate clean --baseline clean.json"),
+    Held(1, "gate failing --baseline clean.json"),  # worse, and the finding is new
+    Held(0, "gate failing --baseline failing.json"),  # accepted
+    Held(0, "gate clean --baseline failing.json --tolerance 0.1"),  # of which an entry is stale
+    Held(1, "gate nan --baseline clean.json"),
+    Held(1, "gate inf --baseline failing.json"),
+    Held(2, "gate shorter --baseline clean.json"),
+    Held(1, "gate shorter --baseline clean.json --max-gain 0.5"),
+    Held(2, "gate clean cut --baseline clean.json"),
+    Held(2, "gate failing cut --baseline failing.json"),
+    Held(2, "gate failing clean --baseline failing.json"),  # which holds nothing of one of them
+    Held(3, "gate empty --baseline clean.json"),
+    Held(0, "gate empty --allow-empty --baseline clean.json"),
+    Held(0, f"gate clean --baseline clean.json {UPDATE}"),
+    Held(1, f"gate failing --baseline clean.json {UPDATE}"),
+    Held(0, f"gate failing --baseline clean.json {UPDATE} --accept-worse", True),
+    Held(0, f"gate clean --baseline failing.json --tolerance 0.1 {UPDATE}", True),
+    Held(1, f"gate nan --baseline clean.json {UPDATE}"),
+    Held(1, f"gate nan --baseline clean.json {UPDATE} --accept-worse"),
+    Held(2, f"gate shorter --baseline clean.json {UPDATE}"),
+    Held(0, f"gate shorter --baseline clean.json {UPDATE} --accept-worse", True),
+    Held(0, f"gate failing --baseline new.json {UPDATE}", True),
+    Held(1, f"gate nan --baseline new.json {UPDATE}"),
+    Held(2, f"gate clean cut --baseline new.json {UPDATE}", True),
+    Held(0, "gate failing --profile none --baseline failing.json"),
+]
+
+
+@pytest.mark.parametrize("line", HELD, ids=lambda line: line.command)
+def test_baselines(go: Callable[..., Any], folder: Path, line: Held) -> None:
+    for name in ("clean", "failing"):
+        assert go(f"gate {name} --baseline {name}.json {UPDATE}").code == 0
+    tensors = {f"layers.{i}.mixing": m for i, m in enumerate(mixed(1.0)[:5])}
+    safetensors.numpy.save_file(tensors, folder / "shorter.safetensors")
+    done = go(line.command, "--report", "json=out.json")
+    look_over(done, Line(line.code, line.command))
+    (file,) = re.findall(r"--baseline (\S+)", line.command)
+    assert done.changed == {"out.json", *([file] if line.rewritten else ())}, done.err
+    assert json.loads((folder / "out.json").read_text())["verdict"]["exit_code"] == line.code
 
 
 @pytest.mark.parametrize("command", ["gate clean", "scan clean", "diff clean clean", "simulate --depth 4"])

@@ -205,6 +205,7 @@ WRONG = {
     "[findings]\nmhc101 = 'warn'": ("'mhc101', which is no finding", "MHC101"),
     "[findings]\nMHC101 = 'of'": ("findings.MHC101 is 'of'", "off"),
     "[findings]\nMHC101 = 1": ("findings.MHC101 is 1", ""),
+    "[findings]\nMHC100 = 'off'": ("names MHC100, a broken limit of yours", "[[limits]]"),
     "findings = 'MHC101'": ("findings is no table", ""),
     "profile = ": ("is no TOML", ""),
     "profile = 'mhc'\nprofile = 'hc'": ("is no TOML", ""),

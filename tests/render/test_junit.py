@@ -8,7 +8,7 @@ import pytest
 import xmlschema
 
 from mhc_diag.render.junit import render
-from mhc_diag.verdict import Check, Finding, Limit, Place, Verdict
+from mhc_diag.verdict import Check, Doubt, Finding, Limit, Place, Verdict
 
 SCHEMA = xmlschema.XMLSchema(Path(__file__).parents[1] / "schemas" / "jenkins-junit-4.xsd")
 SETS = ("clean", "failing", "overflowing", "side-by-side")
@@ -103,3 +103,14 @@ def test_the_properties_say_where_the_numbers_came_from(handmade):
     told = {p.get("name"): p.get("value") for p in root.find("testsuite").iter("property")}
     assert told["target"] == "checkpoints/[bold]hc[/bold].pt" and told["setting seed"] == "0"
     assert told["profile"] == "hc" and told["limits"] == "profile hc, mhc-diag.toml, --limit"
+
+
+def test_a_target_that_could_not_be_read_is_an_error_unless_being_empty_is_allowed(handmade):
+    assert cases([], handmade["VERDICTS"]["unreadable"]) == {"could be told": ["error"]}
+    for outcome, tag in (
+        ("could not tell", "error"),
+        ("nothing to check", "error"),
+        ("passed", "system-out"),
+    ):
+        verdict = Verdict("passed", doubts=(Doubt("dense.pt", "no mixing", outcome),), enforced=True)
+        assert cases([], verdict) == {"could be told": [tag]}
