@@ -11,6 +11,7 @@ import typer
 
 from mhc_diag import __version__, terminal
 from mhc_diag.cli.inspect import inspect as _inspect
+from mhc_diag.cli.merge import merge as _merge
 from mhc_diag.cli.scan import scan as _scan
 from mhc_diag.cli.simulate import simulate as _simulate
 from mhc_diag.errors import MhcDiagError
@@ -42,6 +43,7 @@ def _root(
 
 app.command()(_scan)
 app.command()(_simulate)
+app.command()(_merge)
 app.command()(_inspect)
 
 

@@ -39,6 +39,13 @@ MetricsOption = Annotated[
         help="all; paper (the paper's curves alone, the fastest); or names between commas.",
     ),
 ]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", metavar="N", help="Cores to use. Default: all. Changes no number.")
+]
+BackendOption = Annotated[
+    str | None,
+    typer.Option("--backend", metavar="NAME", help="Who works: a backend of joblib (loky, dask, ray)."),
+]
 LONGEST_LIST = 1000
 
 

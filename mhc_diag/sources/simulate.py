@@ -54,7 +54,9 @@ class Case:
 
     simulation: Simulation
     manifold: _Manifold
-    measured: Measured | None = None
+    measured: Measured | None
+    size: int
+    """Most stacks in a part."""
 
     @property
     def name(self) -> str:
@@ -79,11 +81,11 @@ class Case:
     @property
     def count(self) -> int:
         """Number of parts."""
-        return -(-self.seeds // self._size)
+        return -(-self.seeds // self.size)
 
     def stacks(self, number: int) -> range:
         """Which stacks a part holds."""
-        return range(self.seeds)[number * self._size : (number + 1) * self._size]
+        return range(self.seeds)[number * self.size : (number + 1) * self.size]
 
     @property
     def about(self) -> MixingStack:
@@ -117,10 +119,6 @@ class Case:
         """Draw and project all parts, one after the other."""
         return map(self.part, range(self.count))
 
-    @property
-    def _size(self) -> int:
-        return max(1, PART_BYTES // (8 * self.depth * self.simulation.streams**2))
-
 
 def cases(simulation: Simulation) -> list[Case]:
     """One case for each manifold, and for each count of Sinkhorn iterations; all from the same logits.
@@ -144,7 +142,8 @@ def cases(simulation: Simulation) -> list[Case]:
     manifolds = [m for name in simulation.manifolds for m in _manifolds(name.replace("-", "_"), simulation)]
     for manifold in manifolds:  # which may refuse that many streams
         manifold.project(np.zeros((1, simulation.streams, simulation.streams)))
-    return [Case(simulation, manifold, measured) for manifold in manifolds]
+    size = max(1, PART_BYTES // (8 * simulation.depth * simulation.streams**2))
+    return [Case(simulation, manifold, measured, size) for manifold in manifolds]
 
 
 def simulate(simulation: Simulation) -> Iterator[MixingStack]:
