@@ -67,8 +67,8 @@ class Plan:
     def seconds(self, tasks: Sequence[Task]) -> float:
         """Roughly what one core needs for these."""
         n, most = self.simulation.streams, max(self.simulation.sinkhorn_iters)
-        a_number = 6e-10 if self.metrics == PAPER else 9e-9
-        return sum(map(self.matrices, tasks)) * n * n * (a_number + 4e-12 * most)
+        a_number = 3e-8 if self.metrics == PAPER else 5.5e-7
+        return sum(map(self.matrices, tasks)) * n * n * (a_number + 2.3e-9 * most)
 
     def settings(self) -> dict[str, Any]:
         """Everything that the numbers depend on, by the name that a user knows it by."""

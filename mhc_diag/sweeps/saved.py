@@ -39,7 +39,7 @@ class Saved:
 
         made: dict[int, Measurement] = {}
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with self.path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 for k in sorted({task.case for task in self.tasks}):
                     prefix, case = f"case-{k}/", plan.cases[k]
                     names = [name for name in file.files if name.startswith(prefix)]
@@ -80,7 +80,7 @@ def look(path: Path) -> Saved:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
         if (header["schema"], header["version"]) != (SCHEMA, VERSION):
             raise ValueError(f"{header['schema']} version {header['version']}, expected {SCHEMA} {VERSION}")
