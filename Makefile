@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fuzz check lint types floors format bench bench-smoke clean
+.PHONY: help demo test test-all fuzz check lint types floors format bench bench-smoke docs pictures clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,7 @@ bench: $(VENV)/.installed-test  ## time the hot paths against what else there is
 	$(BIN)/python benchmarks/probe.py
 	$(BIN)/python benchmarks/watch.py
 	$(BIN)/python benchmarks/checkpoints.py
+	$(BIN)/python benchmarks/false_alarms.py
 
 bench-smoke: $(VENV)/.installed-test  ## the same in tiny sizes, to see that it still runs and agrees
 	$(BIN)/python benchmarks/startup.py --rounds 1
@@ -65,6 +66,13 @@ bench-smoke: $(VENV)/.installed-test  ## the same in tiny sizes, to see that it 
 	$(BIN)/python benchmarks/probe.py --smoke
 	$(BIN)/python benchmarks/watch.py --smoke
 	$(BIN)/python benchmarks/checkpoints.py --smoke
+	$(BIN)/python benchmarks/false_alarms.py --smoke
+
+docs: $(VENV)/.installed  ## write docs/rules, a page for each finding
+	$(BIN)/python docs/make_rules.py
+
+pictures: $(VENV)/.installed  ## draw docs/pictures, which the README shows, for light and for dark pages
+	$(BIN)/python docs/make_pictures.py
 
 clean:  ## remove what make made: .venv, out and caches
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,9 +1,11 @@
 """Time and weigh the static reading of checkpoints: `make bench`.
 
     sharded   `mhc-diag scan` of 4 GB in 8 safetensors shards, against a process that imports torch and
-              safetensors.torch and reads the same tensors; and how many bytes it reads
+              safetensors.torch and reads the same tensors; how many bytes it reads, and how much memory
+              that takes
     pt        the mixing tensors of a 2 GB .pt in process, against an eager torch.load: seconds, memory
-    remote    the sharded checkpoint over HTTP on this machine: bytes and requests
+    remote    the sharded checkpoint over HTTP on this machine: bytes and requests; and how much a server
+              that cannot send parts has sent when it is refused
     samples   122 sites of n = 4, C = 7168 at 4,096 samples each: seconds
 
 Files are made in a temporary folder; what is not mixing in them is a hole, which takes no space on disk.
@@ -12,10 +14,13 @@ Files are made in a temporary folder; what is not mixing in them is a hole, whic
 from __future__ import annotations
 
 import argparse
+import compileall
+import contextlib
 import functools
 import http.server
 import json
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -29,11 +34,22 @@ from typing import Any
 
 import numpy as np
 
+import mhc_diag
+
 STREAMS = 4
 ROWS = STREAMS * (STREAMS + 2)
 MIXING = re.compile(r"\.hc_(attn|ffn)_(fn|base|scale)$")
-IO = "import atexit, sys; from mhc_diag.cli import main; atexit.register(lambda: print(open('/proc/self/io')"
-COUNTED = IO + ".readline(), file=sys.stderr)); sys.argv[0] = 'mhc-diag'; main()"
+COUNTED = r"""
+import atexit, re, sys
+from mhc_diag.cli import main
+def tell():
+    read = re.search(r"rchar: (\d+)", open("/proc/self/io").read())[1]
+    peak = re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]
+    print(read, int(peak) << 10, file=sys.stderr)
+atexit.register(tell)
+sys.argv[0] = "mhc-diag"
+main()
+"""
 THEIRS = """
 import json, sys, pathlib, torch, safetensors.torch
 from safetensors import safe_open
@@ -140,11 +156,12 @@ def seconds(*command: str) -> float:
     return time.perf_counter() - start
 
 
-def bytes_read(*arguments: str) -> int:
-    """What the kernel says that a scan has read, everything included."""
+def counted(*arguments: str) -> tuple[int, int]:
+    """What the kernel says that a scan has read, everything included, and the most memory that it had."""
     command = [sys.executable, "-c", COUNTED, "scan", *arguments]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
-    return int(done.stderr.split("rchar:")[1].split()[0])
+    read, peak = done.stderr.split()[-2:]
+    return int(read), int(peak)
 
 
 def verdict(name: str, value: float, goal: float) -> str:
@@ -169,9 +186,10 @@ def run_sharded(folder: Path, size: Size, rounds: int) -> None:
     print(f"sharded: scan {mine:.3f} s, torch + safetensors.torch + the same reads {other:.3f} s")
     print(verdict("sharded: scan / the other", mine / other, 0.25))
     tiny = str(folder / "small" / "model.safetensors.index.json")
-    extra = bytes_read(index) - bytes_read(tiny)
+    (read, peak), (read_tiny, peak_tiny) = counted(index), counted(tiny)
     print(f"sharded: needed {needed / 1e6:.1f} MB of {size.total / 1e9:.1f} GB")
-    print(verdict("sharded: bytes read / needed", (extra + small) / needed, 1.05))
+    print(verdict("sharded: bytes read / needed", (read - read_tiny + small) / needed, 1.05))
+    print(verdict("sharded: memory / mixing of one shard", (peak - peak_tiny) * size.shards / needed, 1))
 
 
 def run_pt(folder: Path, size: Size, rounds: int) -> None:
@@ -205,6 +223,7 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
 
     sent = 0
     requests = 0
+    understood = True
 
     def do_GET(self) -> None:
         """Serve a range, or the whole."""
@@ -213,7 +232,8 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
             self.send_error(404)
             return
         size = path.stat().st_size
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        wanted = self.headers.get("Range", "") if Ranges.understood else ""
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted)
         start = int(asked[1]) if asked else 0
         stop = min(int(asked[2]) + 1, size) if asked and asked[2] else size
         self.send_response(206 if asked else 200)
@@ -223,9 +243,10 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{size}")
         self.end_headers()
         Ranges.requests += 1
-        with path.open("rb") as stream:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)  # sent is what has left
+        with path.open("rb") as stream, contextlib.suppress(ConnectionError):  # whoever asked may leave
             stream.seek(start)
-            while start < stop and (part := stream.read(min(1 << 20, stop - start))):
+            while start < stop and (part := stream.read(min(1 << 16, stop - start))):
                 self.wfile.write(part)
                 start += len(part)
                 Ranges.sent += len(part)
@@ -254,9 +275,14 @@ def run_remote(folder: Path, size: Size, rounds: int) -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/model.safetensors.index.json"
         elapsed = seconds(sys.executable, "-m", "mhc_diag", "scan", url)
+        print(f"remote: {Ranges.sent / 1e6:.1f} MB in {Ranges.requests} requests, {elapsed:.2f} s")
+        print(verdict("remote: bytes sent / needed", Ranges.sent / needed, 1.05))
+        Ranges.sent, Ranges.understood = 0, False
+        shard = url.replace(".safetensors.index.json", f"-00001-of-{size.shards:05d}.safetensors")
+        refused = subprocess.run([sys.executable, "-m", "mhc_diag", "scan", shard], capture_output=True)
+        assert refused.returncode == 2 or size is SMOKE, refused
         server.shutdown()
-    print(f"remote: {Ranges.sent / 1e6:.1f} MB in {Ranges.requests} requests, {elapsed:.2f} s")
-    print(verdict("remote: bytes sent / needed", Ranges.sent / needed, 1.05))
+    print(verdict("remote: MB sent by a server without ranges", Ranges.sent / 1e6, 1))
 
 
 def run_samples(folder: Path, size: Size, rounds: int) -> None:
@@ -283,6 +309,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs")
     asked = parser.parse_args()
+    compileall.compile_dir(Path(mhc_diag.__file__).parent, quiet=1)  # as pip does when it installs
     size, rounds = (SMOKE, 1) if asked.smoke else (FULL, asked.rounds)
     for name in asked.parts or PARTS:
         with tempfile.TemporaryDirectory() as folder:

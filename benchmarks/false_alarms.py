@@ -32,6 +32,7 @@ ITERATIONS = 20
 TOKENS = 4
 STREAMS = 4
 SHALLOWEST, DEEPEST = 24, 122
+SMOKE = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +92,21 @@ def amplifying(rng: np.random.Generator, seed: int, depth: int) -> MixingStack:
     return replace(made, provenance=replace(made.provenance, promise=None))
 
 
+def leaning(rng: np.random.Generator, seed: int, depth: int) -> MixingStack:
+    """Constrained mixing of which every sum is 1.04 to 1.2."""
+    made = shared(rng, seed, depth)
+    return replace(made, matrices=made.matrices * rng.uniform(1.04, 1.2))
+
+
 def collapsed(rng: np.random.Generator, seed: int, depth: int) -> MixingStack:
     """At every site the streams are replaced by their mean."""
     made = deepseek(rng, seed, depth)
     return replace(made, matrices=np.full_like(made.matrices, 1 / STREAMS), logits=None)
+
+
+def decayed(rng: np.random.Generator, seed: int, depth: int) -> MixingStack:
+    """Weight decay has taken the logits to a size of 1e-6 to 1e-3."""
+    return projected(deepseek_init.logits(draw(seed, depth, float(10 ** rng.uniform(-6, -3)))))
 
 
 def one_stream(rng: np.random.Generator, seed: int, depth: int) -> MixingStack:
@@ -131,7 +143,9 @@ HEALTHY = (
 )
 SICK = (
     Kind("amplifying: unconstrained, as in the paper", amplifying),
+    Kind("amplifying: sums of 1.04 to 1.2", leaning),
     Kind("collapsed: streams replaced by their mean", collapsed),
+    Kind("collapsed: logits after weight decay", decayed),
     Kind("collapsed: all streams the first", one_stream),
     Kind("dead: temperature 0.05", dead),
     Kind("transposed", transposed),
@@ -159,12 +173,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Count the gate's false alarms and its misses.")
     parser.add_argument("--stacks", type=int, default=1000, help="healthy ones, and as many sick ones")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="24 of each, to see that it still runs")
     options = parser.parse_args()
+    count = SMOKE if options.smoke else options.stacks
     print("| stacks | judged | errors | findings |\n|---|---|---|---|")
     shares = []
     for name, kinds in (("healthy", HEALTHY), ("sick", SICK)):
         total = wrong = 0
-        for kind, stacks, errors, found in judged(kinds, options.stacks, options.seed):
+        for kind, stacks, errors, found in judged(kinds, count, options.seed):
             told = ", ".join(f"{rule} {times}" for rule, times in sorted(found.items())) or "none"
             print(f"| {kind.what} | {stacks} | {errors} | {told} |", flush=True)
             total, wrong = total + stacks, wrong + errors

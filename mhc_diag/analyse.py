@@ -11,10 +11,10 @@ from typing import Any
 from mhc_diag import plugins
 from mhc_diag.curves import as_numpy
 from mhc_diag.maths import kernel, signals, statistics
-from mhc_diag.measuring import CONVERGENCE, Asked, Measurement, Place, Progress, measure
+from mhc_diag.measuring import Asked, Measurement, Place, Progress, measure
 from mhc_diag.records import COMPOSITE, Array, Caps, MetricCard, MixingStack, Report, Triangle
 from mhc_diag.scalars import half_life, rates
-from mhc_diag.selection import ALL, PAPER, card, chosen, measured
+from mhc_diag.selection import ALL, CONVERGENCE, PAPER, card, chosen, measured
 from mhc_diag.summary import summarise
 
 SAMPLED, SAMPLED_NUMBERS = 16, 4_000_000

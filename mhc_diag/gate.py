@@ -10,7 +10,7 @@ from mhc_diag.findings import Evidence, Rule, explains, first_sentence
 from mhc_diag.holding import held
 from mhc_diag.policy import NONE, Policy
 from mhc_diag.records import Report
-from mhc_diag.verdict import LEVELS, Check, Doubt, Finding, Level, Outcome, Verdict
+from mhc_diag.verdict import GRAVEST, LEVELS, Check, Doubt, Finding, Level, Outcome, Verdict
 
 __all__ = ["Policy", "Verdict", "judge"]
 
@@ -20,12 +20,17 @@ NOT_FINITE = "MHC502"
 """Looked for wherever anything can fail, whatever the profile."""
 
 
-def judge(reports: Sequence[Report], policy: Policy) -> Verdict:
+def judge(reports: Sequence[Report], policy: Policy, unread: Sequence[Doubt] = ()) -> Verdict:
     """Hold reports against a policy.
 
     A limit holds only if the comparison is true, so that NaN and infinite gains break it. A report that had
     to leave sites out cannot pass: what was left out could be what breaks the limit. Nor can one that lacks
     the number that a limit of the user's is about. A proven failure wins.
+
+    Args:
+        reports: what was measured; their names differ.
+        policy: what is expected of them.
+        unread: targets that there is no report of, and why.
 
     Example:
         >>> judge([], Policy()).outcome
@@ -33,22 +38,20 @@ def judge(reports: Sequence[Report], policy: Policy) -> Verdict:
     """
     checks: list[Check] = []
     found: list[Finding] = []
-    doubts: list[Doubt] = []
+    doubts: list[Doubt] = list(unread)
     chosen: dict[str, str] = {}
     for report in reports:
         profile = chosen[report.name] = policy.profile_of(report)
         mine = [held(limit, report) for limit in policy.limits_of(profile, report)]
-        checks += [
-            c for c in mine if c.outcome != "could not tell" or not c.limit.origin.startswith("profile")
-        ]
+        checks += [c for c in mine if c.outcome != "could not tell" or not c.limit.by_profile]
         found += _found(report, policy, profile, mine)
         doubts += _doubts(report, mine) if policy.judges else ()
     found.sort(key=lambda f: LEVELS.index(f.level))
     failed = any(f.level == "error" for f in found)
-    outcome: Outcome = "failed" if failed else "could not tell" if doubts else "passed"
+    reached: list[Outcome] = ["failed" if failed else "passed", *(d.outcome for d in doubts)]
     sources = (f"profile {name}" for name in dict.fromkeys(chosen.values()) if name != NONE)
     return Verdict(
-        outcome=outcome,
+        outcome=min(reached, key=GRAVEST.index),
         checks=tuple(checks),
         findings=tuple(found),
         doubts=tuple(doubts),
@@ -60,6 +63,8 @@ def judge(reports: Sequence[Report], policy: Policy) -> Verdict:
 
 def _found(report: Report, policy: Policy, profile: str, checks: Sequence[Check]) -> Iterator[Finding]:
     """What is wrong with one report, by id, less what other findings explain."""
+    import numpy as np
+
     known = findings.rules()
     mine = [_broken(known[c.limit.rule or OWN], c) for c in checks if c.outcome == "failed"]
     for rule in known.values():
@@ -67,12 +72,13 @@ def _found(report: Report, policy: Policy, profile: str, checks: Sequence[Check]
         if rule.ID == NOT_FINITE and policy.judges and rule.ID not in policy.levels:
             level = "error"
         if level != "off" and hasattr(rule, "check"):
-            mine += [_seen(rule, report, evidence, level) for evidence in rule.check(report)]
+            with np.errstate(all="ignore"):  # numbers near the end of float64 are judged like all others
+                mine += [_seen(rule, report, evidence, level) for evidence in rule.check(report)]
     worst = {name: _worst(f.level for f in mine if f.rule == name) for name in {f.rule for f in mine}}
     explained = {name: worst.keys() & set(explains(known[name])) for name in worst}
     hidden = set().union(*explained.values())
     for finding in sorted(mine, key=lambda f: f.rule):
-        set_by_user = finding.limit is not None and not finding.limit.origin.startswith("profile")
+        set_by_user = finding.limit is not None and not finding.limit.by_profile
         if set_by_user or finding.rule not in hidden:
             level = _worst([finding.level, *(worst[name] for name in explained[finding.rule])])
             yield replace(finding, level=level)
@@ -116,5 +122,5 @@ def _doubts(report: Report, checks: Sequence[Check]) -> Iterator[Doubt]:
         first = where.skipped[0]
         yield Doubt(report.name, f"{len(where.skipped)} not measured, first {first.what}: {first.reason}")
     for check in checks:
-        if check.outcome == "could not tell" and not check.limit.origin.startswith("profile"):
+        if check.outcome == "could not tell" and not check.limit.by_profile:
             yield Doubt(report.name, f"{check.limit.metric} {check.limit.allowed}: {check.text}")

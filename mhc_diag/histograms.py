@@ -12,6 +12,8 @@ from mhc_diag.records import COMPOSITE, DIRECTIONS, Array, Direction, Histogram,
 
 BINS = 40
 """At most; their width is 1, 2 or 5 times a power of ten."""
+FEWEST = 6
+"""Bins that a few tokens may have; of n tokens it is 2 sqrt(n)."""
 NARROWEST = 1e-3
 """Decades: a narrower bin would show rounding."""
 Floats = Any
@@ -67,7 +69,8 @@ def counted(metric: str, scope: Scope, log10: Floats) -> Histogram:
     if not finite.size:
         return Histogram(metric, scope, 0.0, NARROWEST, (), zero, lost)
     smallest, largest = float(finite.min()), float(finite.max())
-    width = next(w for w in _round_widths() if (largest - smallest) / w < BINS - 1)
+    bins = min(BINS, max(FEWEST, 2 * math.isqrt(int(finite.size))))
+    width = next(w for w in _round_widths() if (largest - smallest) / w < bins - 1)
     first = math.floor(smallest / width + 1e-9)  # a gain of 1 that was rounded down is a gain of 1
     places = np.clip(np.floor(finite / width + 1e-9).astype(np.int64) - first, 0, None)
     counts = tuple(int(c) for c in np.bincount(places))

@@ -43,7 +43,7 @@ def held(limit: Limit, report: Report) -> Check:
     places = [_place(curve, report, site) for site in sites]
     broken = [place for place in places if not _holds(limit, place)]
     worst = max(broken or places, key=lambda place: _badness(limit, place))
-    return Check(report.name, limit, "failed" if broken else "passed", worst, _in_words(worst))
+    return Check(report.name, limit, "failed" if broken else "passed", worst, in_words(worst))
 
 
 def _of_stack(limit: Limit, report: Report) -> Check:
@@ -53,7 +53,7 @@ def _of_stack(limit: Limit, report: Report) -> Check:
     value = scalar.value
     log10 = math.log10(value) if value > 0 else math.nan
     place = Place(limit.metric, "stack", "", value, log10)
-    text = f"{scalar.title[:1].lower()}{scalar.title[1:]} {value:.4g}"
+    text = f"{scalar.title[:1].lower()}{scalar.title[1:]} {_written(value)}"
     return Check(report.name, limit, "passed" if _holds(limit, place) else "failed", place, text)
 
 
@@ -96,12 +96,17 @@ def _badness(limit: Limit, place: Place) -> float:
     return -rank if limit.at_most is None else rank
 
 
-def _in_words(place: Place) -> str:
+def in_words(place: Place) -> str:
+    """A number and the site where it is: `forward composite gain 1.62 at site 57 (layers.28.mlp)`."""
     assert place.value is not None and place.log10 is not None
     name = NAMES.get((place.metric, place.scope), f"{place.metric} of a {place.scope}")
-    number = magnitude(place.value, place.log10) if _is_gain(place) else f"{place.value:.4g}"
+    number = magnitude(place.value, place.log10) if _is_gain(place) else _written(place.value)
     where = f" at site {place.site}" + (f" ({place.label})" if place.label else "")
     return f"{name} {number}{where}"
+
+
+def _written(value: float) -> str:
+    return f"{value:.4g}".replace("inf", "infinite").replace("nan", "NaN")
 
 
 def _is_gain(place: Place) -> bool:

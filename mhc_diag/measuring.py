@@ -21,9 +21,8 @@ from mhc_diag.maths.namespace import namespace
 from mhc_diag.maths.products import BLOCK, composites
 from mhc_diag.records import COMPOSITE, SCOPES, Array, MixingStack, Scaled, Scope
 from mhc_diag.scalars import Moments, Rates
-from mhc_diag.selection import ALL, PAPER, chosen, measured
+from mhc_diag.selection import ALL, CONVERGENCE, PAPER, chosen, measured
 
-CONVERGENCE = "mhc_diag.maths.convergence"
 WORTH_THREADS = 2048
 """Matrices from which on scopes are measured side by side."""
 SIGNALS_THROUGH_ONE = 1024

@@ -98,14 +98,19 @@ class Exposed:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Something about the stored parameters that the gains do not tell."""
+    """Something about stored parameters, or a running model, that the gains do not tell."""
 
     check: str
     """Which check saw it, such as `not-finite` or `moved`: the same in every version."""
     where: str
     """Which sites or tensors: the name of one, or how many and the first of them."""
     text: str
-    """What is so there, and what that means; reads on from `where` after a colon."""
+    """What is so there, and what that means; reads on from `where`, in an audit after a colon."""
+
+    @property
+    def sentence(self) -> str:
+        """Both in one."""
+        return f"{self.where} {self.text}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,8 @@ class Promise:
     """Added to what it divides by."""
     origin: str = ""
     """Whose word it is, such as `layout deepseek`."""
+    applied: Literal["direct", "transposed", ""] = ""
+    """Whether the matrix that the code computes is M or its transpose, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +168,9 @@ class Provenance:
     """Matrices that the model shows beside the operators that it applies."""
     audit: tuple[Observation, ...] = ()
     """What the stored parameters themselves show, the most important first; of a checkpoint only."""
+    remarks: tuple[Observation, ...] = ()
+    """What a live model did beside what was measured: `unapplied`, `other-applied`, `not-persistent` and
+    `weak-certificate`; in words the notes tell it too."""
     promise: Promise | None = None
     """What the matrices are meant to be, where that is known."""
 

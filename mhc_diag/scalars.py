@@ -144,7 +144,7 @@ def half_life(uniformity: Curve) -> Scalar:
             value = math.nan
             break
         if after >= 1:
-            value = site + (1.0 if math.isinf(after) else (1 - before) / (after - before))
+            value = site + (1 - before) / (after - before)  # at once where nothing is left
             break
     return Scalar(
         name="half_life",

@@ -86,6 +86,8 @@ def _averaged(report: Report) -> str:
     life = report.scalar("half_life")
     if report.streams == 1 or life is None or not life.value * FADED <= len(report.sites):
         return ""
+    if life.value == 0:
+        return ", but the streams are averaged: the first site leaves nothing of their differences"
     return f", but the streams are averaged: their differences halve every {life.value:.3g} sites"
 
 

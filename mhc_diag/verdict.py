@@ -9,9 +9,13 @@ from typing import Literal
 from mhc_diag.records import Scope
 
 Level = Literal["error", "warn", "off"]
-Outcome = Literal["passed", "failed", "could not tell"]
+Outcome = Literal["passed", "failed", "could not tell", "nothing to check"]
 LEVELS: tuple[Level, ...] = ("error", "warn", "off")
-EXIT_CODES: dict[Outcome, int] = {"passed": 0, "failed": 1, "could not tell": 2}
+EXIT_CODES: dict[Outcome, int] = {"passed": 0, "failed": 1, "could not tell": 2, "nothing to check": 3}
+GRAVEST: tuple[Outcome, ...] = ("failed", "could not tell", "nothing to check", "passed")
+"""Of several outcomes the first of these counts: a proven failure, whatever else there is."""
+TOLERANCE = 0.01
+"""By how much a number may be worse than it was, relative: far above what another machine changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,11 @@ class Limit:
     def key(self) -> tuple[str, str, str, str]:
         """What it limits: of two limits of the same, the one set later counts."""
         return self.metric, self.scope, self.statistic, self.sites
+
+    @property
+    def by_profile(self) -> bool:
+        """Whether a profile set it, and not the user, whose file may be called `profile.toml`."""
+        return self.origin.startswith("profile ")
 
     @property
     def allowed(self) -> str:
@@ -92,14 +101,26 @@ class Finding:
     place: Place = field(default_factory=Place)
     limit: Limit | None = None
     """The limit that is broken, where it is one."""
+    accepted: bool = False
+    """Whether a baseline holds it already, so that it is no more than a warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Why a report cannot pass although no limit is broken."""
+    """Why a report cannot pass although no limit is broken, or why there is no report of a target."""
 
     target: str
+    """The report's name, or what the user named that there is no report of."""
     text: str
+    outcome: Outcome = "could not tell"
+    """What it makes of a verdict at least; `passed` where that a target is empty is allowed."""
+    hint: str = ""
+    """What to do about it, of a target that could not be read."""
+
+    @property
+    def line(self) -> str:
+        """In one line, with the target named once."""
+        return self.text if self.text.startswith(self.target) else f"{self.target}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +144,12 @@ class Verdict:
     """Where the limits came from, the weakest first."""
     enforced: bool = False
     """Whether anything could fail; otherwise the findings are advice."""
+    notes: tuple[str, ...] = ()
+    """What else there is to know, such as entries of a baseline that no longer occur."""
 
     @property
     def exit_code(self) -> int:
-        """0 passed, 1 failed, 2 could not tell."""
+        """0 passed, 1 failed, 2 could not tell, 3 nothing to check."""
         return EXIT_CODES[self.outcome]
 
     @property
@@ -136,19 +159,24 @@ class Verdict:
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """The findings that do not."""
-        return tuple(f for f in self.findings if f.level == "warn")
+        """The findings that do not, less those that a baseline accepts."""
+        return tuple(f for f in self.findings if f.level == "warn" and not f.accepted)
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """One line for each finding, each doubt and each limit of the user's that holds."""
+        """One line for each finding, each doubt, each limit of the user's that holds and each note."""
         words = {"error": "failed", "warn": "warning", "off": "off"}
-        found = [f"{words[f.level]}: {f.rule} {f.target}: {f.text}" for f in self.findings]
-        doubts = [f"could not tell: {d.target}: {d.text}" for d in self.doubts]
+        found = [
+            f"{'accepted' if f.accepted else words[f.level]}: {f.rule} {f.target}: {f.text}"
+            for f in self.findings
+        ]
+        gravest = sorted(self.doubts, key=lambda d: GRAVEST.index(d.outcome))
+        doubts = [f"{d.outcome}: {d.line}" for d in gravest]
         held = [
             f"passed: {c.target}: {c.text}, allowed is {c.limit.allowed}"
             for c in self.checks
-            if c.outcome == "passed" and not c.limit.origin.startswith("profile")
+            if c.outcome == "passed" and not c.limit.by_profile
         ]
         errors = len(self.errors)
-        return (*found[:errors], *doubts, *found[errors:], *held)
+        notes = [f"note: {text}" for text in self.notes]
+        return (*found[:errors], *doubts, *found[errors:], *held, *notes)

@@ -97,6 +97,7 @@ def test_half_life_of_a_known_decay():
         (0.5, 1.0),
         (0.2, np.log(0.5) / np.log(0.2)),
         (1.0, np.inf),
+        (0.0, 0.0),
     ):
         matrix = (1 - rho) / 4 + rho * np.eye(4)
         stack = stack_of(np.broadcast_to(matrix, (60, 1, 4, 4)), token_axis="none", token_shape=())

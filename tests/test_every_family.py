@@ -131,3 +131,25 @@ def test_exotic_tensors_that_it_does_not_need_do_not_matter(name: str, tmp_path:
     safetensors.torch.save_file(tensors, tmp_path / "x.safetensors")
     stack = scan(tmp_path / "x.safetensors")
     np.testing.assert_array_equal(stack.matrices, expected.matrices)
+
+
+def test_keeps_what_it_promises(name: str, tmp_path: Path) -> None:
+    tensors = tiny(name)
+    rng = np.random.default_rng(0)
+    wild = {k: (rng.normal(0, 3, np.shape(v)) if np.ndim(v) < 3 else v) for k, v in tensors.items()}
+    for stack in scan_variants(saved(wild, tmp_path / "wild.pt"), Options()):
+        promise = stack.provenance.promise
+        if promise is None or not np.isfinite(stack.matrices).all():
+            continue
+        assert promise.origin == f"layout {name}"
+        assert (
+            promise.applied in {stack.provenance.orientation, ""} or promise.manifold == "doubly stochastic"
+        )
+        off = {
+            side: np.abs(stack.matrices.sum(axis) - 1).max() for side, axis in (("rows", -1), ("columns", -2))
+        }
+        applied = str(stack.provenance.settings.get("variant", "")) not in {"unapplied", "summed"}
+        if promise.exact and applied:
+            exact = ("rows", "columns") if promise.exact == "both" else (promise.exact,)
+            assert max(off[side] for side in exact) < 1e-5
+            assert len(exact) == 2 or promise.eps or min(off.values()) == off[exact[0]]

@@ -2,15 +2,20 @@
 
 tests/findings/NAME.py holds what triggers it and what does not, by what they are: `SAMPLES` and
 `NEAR_MISSES`, functions that make a MixingStack, or a Report. A sample triggers that finding and no other;
-a near miss none at all. They are judged by `POLICY`, which is what the profiles say unless the file has one.
+a near miss none at all. `WARNINGS` names the samples of which it only warns, although the profile says
+error. They are judged by `POLICY`, which is what the profiles say unless the file has one,
+and `then(verdict, report)` says what else becomes of that verdict.
 """
 
 import importlib
+import math
 import re
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mhc_diag import analyse, findings, plugins, profiles
@@ -24,6 +29,7 @@ RULES = plugins.load_all("mhc_diag.findings")
 LONGEST = 120
 
 sys.path.append(str(HERE))
+sample_stacks = importlib.import_module("sample_stacks")
 
 every_finding = pytest.mark.parametrize("name", NAMES)
 
@@ -41,13 +47,19 @@ def cases(kind):
 def judged(name, make):
     stack = make()
     report = stack if isinstance(stack, Report) else analyse(stack)
-    return judge([report], getattr(made(name), "POLICY", Policy(profile="auto")))
+    verdict = judge([report], getattr(made(name), "POLICY", Policy(profile="auto")))
+    return getattr(made(name), "then", lambda verdict, report: verdict)(verdict, report)
 
 
 @pytest.mark.parametrize("name, what", cases("SAMPLES"))
 def test_a_sample_triggers_it_and_nothing_else(name, what):
     verdict = judged(name, made(name).SAMPLES[what])
     assert {f.rule for f in verdict.findings} == {RULES[name].ID}, verdict.lines
+    (profile,) = verdict.profiles.values()
+    level = (
+        "warn" if what in getattr(made(name), "WARNINGS", ()) else RULES[name].LEVELS.get(profile, "error")
+    )
+    assert {f.level for f in verdict.findings} == {level}, verdict.lines
     assert all(re.search(r"\d", f.text) and not f.text.endswith(".") for f in verdict.findings)
 
 
@@ -78,7 +90,7 @@ def test_says_what_to_do_in_one_short_sentence(name):
 
 @every_finding
 def test_is_looked_for_somewhere(name):
-    assert set(RULES[name].LEVELS.values()) & {"error", "warn"} or RULES[name].ID == "MHC100"
+    assert set(RULES[name].LEVELS.values()) & {"error", "warn"} or RULES[name].ID in {"MHC100", "MHC110"}
 
 
 def test_ids_are_unique_and_explain_others_that_exist_or_will():
@@ -92,3 +104,21 @@ def test_ids_are_unique_and_explain_others_that_exist_or_will():
 def test_every_sample_is_of_a_finding():
     files = {path.stem for path in HERE.glob("*.py")} - {"sample_stacks"}
     assert files == set(NAMES)
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, math.inf, -math.inf, math.nan, 0.0, 1e-308, -1.0])
+@pytest.mark.parametrize("where", [(2, 1, 3), ...], ids=["one entry", "all entries"])
+def test_no_number_stops_them(value, where):
+    matrices = np.repeat(np.eye(4)[None], 6, axis=0)
+    matrices[where] = value
+    for promise in (sample_stacks.CONSTRAINED, sample_stacks.FREE, None):
+        report = analyse(sample_stacks.stack(matrices, promise=promise))
+        verdict = judge([report], Policy(profile="auto"))
+        assert ("MHC502" in {f.rule for f in verdict.findings}) == (not math.isfinite(value))
+
+
+def test_what_a_report_lacks_is_not_found():
+    stack = sample_stacks.projected(sample_stacks.noise(8, 4, 4, 4, seed=1), 1)
+    assert {f.rule for f in judge([analyse(stack)], Policy(profile="auto")).findings} >= {"MHC301"}
+    bare = replace(analyse(stack, metrics=("paper",)), sample=None, sample_logits=None, scalars=())
+    assert judge([bare], Policy(profile="auto")).findings == ()

@@ -21,6 +21,7 @@ SIMULATIONS = (ROOT / "docs/simulate.md").read_text()
 CHECKPOINTS = (ROOT / "docs/checkpoints.md").read_text()
 SWEEPS = (ROOT / "docs/sweeps.md").read_text()
 CLI_PAGE = (ROOT / "docs/cli.md").read_text()
+GATE_PAGE = (ROOT / "docs/gate.md").read_text()
 MHC_DIAG = str(Path(sys.executable).with_name("mhc-diag"))
 OUTSIDE_THE_TREE = shutil.ignore_patterns(".*cache*", ".git", ".venv", "__pycache__", "out", "*.egg-info")
 
@@ -85,6 +86,12 @@ def test_every_small_example_of_the_page_on_sweeps_runs(folder: Path) -> None:
     assert (folder / "merged.json").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("command", typed_commands(GATE_PAGE))
+def test_every_command_of_the_page_on_the_gate_runs(command: str, folder: Path) -> None:
+    done = run([MHC_DIAG, *shlex.split(command)[1:]], folder)
+    assert done.returncode in (0, 1) and "\ngate " in done.stdout, done.stderr
+
+
 def rows(section: str) -> dict[str, str]:
     """The last cell of each row of a table on the page on checkpoints, by the first."""
     text = CHECKPOINTS.partition(f"\n## {section}")[2].partition("\n## ")[0]
@@ -129,7 +136,7 @@ def test_worked_examples_find_what_they_look_for(folder: Path) -> None:
 
 def test_the_readme_shows_each_use() -> None:
     commands = [c for c in typed_commands() if c.startswith("mhc-diag ")]
-    assert {shlex.split(c)[1] for c in commands} == {"scan", "simulate", "inspect"}
+    assert {shlex.split(c)[1] for c in commands} == {"scan", "gate", "simulate", "inspect"}
     assert any("--model" in c for c in commands)
 
 
@@ -137,7 +144,7 @@ def options(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
 
 
-@pytest.mark.parametrize("command", ["scan", "simulate", "merge", "inspect"])
+@pytest.mark.parametrize("command", ["scan", "gate", "diff", "report", "simulate", "merge", "inspect"])
 def test_documented_options_are_those_of_the_help(command: str, tmp_path: Path) -> None:
     section = CLI_PAGE.partition(f"## mhc-diag {command}")[2].partition("\n## ")[0]
     done = run([MHC_DIAG, command, "--help"], tmp_path)
@@ -157,6 +164,8 @@ def test_make_commands_and_links_exist() -> None:
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
+        for shown in re.findall(r"(?:src|srcset)=\"([^\"]+)\"", page.read_text()):
+            assert (page.parent / shown).stat().st_size < 150_000, f"{page.name} shows {shown}"
 
 
 @pytest.mark.slow

@@ -40,7 +40,9 @@ def test_help_imports_nothing_heavy(option: str) -> None:
     assert not imported(option) & (HEAVY | {"numpy", "safetensors"})
 
 
-@pytest.mark.parametrize("command", ["scan", "simulate", "merge", "inspect"])
+@pytest.mark.parametrize(
+    "command", ["scan", "gate", "diff", "report", "simulate", "merge", "inspect", "rule"]
+)
 def test_the_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     assert not imported(command, "--help") & (HEAVY | {"numpy", "safetensors"})
 
@@ -59,9 +61,23 @@ def test_a_static_scan_needs_no_torch(format: str, file: str) -> None:
 
 
 @pytest.mark.parametrize("format", ["table", "json"])
+def test_a_gate_needs_no_torch(format: str, tmp_path: Path) -> None:
+    report = str(tmp_path / "saved.json")
+    file = "sample_models/mhc.safetensors"
+    assert not imported("gate", file, "--format", format, "--report", f"json={report}") & HEAVY
+    modules = imported("gate", report, "--format", format)
+    assert not modules & (HEAVY | {"safetensors", "fsspec"})
+
+
+@pytest.mark.parametrize("format", ["table", "json"])
 def test_to_inspect_safetensors_needs_no_torch(format: str) -> None:
     assert not imported("inspect", "sample_models/mhc.safetensors", "--format", format) & HEAVY
 
 
 def test_the_list_can_see_a_heavy_import() -> None:
     assert "torch" in imported("scan", "sample_models.architectures:hc", "--tokens", "4", "--batch", "1")
+
+
+@pytest.mark.parametrize("arguments", [(), ("MHC301",)])
+def test_a_page_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    assert not imported("rule", *arguments) & (HEAVY | {"numpy", "safetensors"})

@@ -24,4 +24,4 @@ def merge(
     out = outputs(format, report, plot, triangle)
     from mhc_diag.sweeps import merged
 
-    out.emit(merged(shards, triangle=triangle is not None))
+    out.emit(merged(shards, triangle=out.wants_triangle))

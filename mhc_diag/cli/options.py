@@ -17,6 +17,11 @@ class Format(StrEnum):
     table = "table"
     json = "json"
     csv = "csv"
+    markdown = "markdown"
+    github = "github"
+    junit = "junit"
+    sarif = "sarif"
+    benchmark = "benchmark"
 
 
 FormatOption = Annotated[Format, typer.Option("--format", help="What is written to standard output.")]
@@ -25,7 +30,13 @@ ReportOption = Annotated[
     typer.Option("--report", metavar="FORMAT=PATH", help="Also write this format to a file. Repeatable."),
 ]
 PlotOption = Annotated[
-    Path | None, typer.Option("--plot", help="Draw the gains over depth (.png, .svg or .pdf).")
+    list[str] | None,
+    typer.Option(
+        "--plot",
+        metavar="[PICTURE=]PATH",
+        help="Draw the gains over depth, or curves, triangle, matrices, sinkhorn, growth or tokens "
+        "(.png, .svg or .pdf). Repeatable.",
+    ),
 ]
 TriangleOption = Annotated[
     Path | None,
@@ -45,6 +56,36 @@ JobsOption = Annotated[
 BackendOption = Annotated[
     str | None,
     typer.Option("--backend", metavar="NAME", help="Who works: a backend of joblib (loky, dask, ray)."),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="The limits: a mhc-diag.toml or pyproject.toml."),
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME", help="What is expected: auto, mhc, hc, residual or none."),
+]
+LimitOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="LIMIT",
+        help="METRIC[:SCOPE[:STATISTIC[:SITES]]]<=X, or >=X: fail (exit 1) where that is not so. Repeatable.",
+    ),
+]
+LevelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--level", metavar="ID=LEVEL", help="How bad a finding is: MHC101=warn, =error or =off. Repeatable."
+    ),
+]
+MaxGainOption = Annotated[
+    float | None,
+    typer.Option("--max-gain", help="Fail (exit 1) if a composite gain of any token is above this."),
+]
+AllSitesOption = Annotated[bool, typer.Option("--all-sites", help="List every site in the table.")]
+AllowEmptyOption = Annotated[
+    bool, typer.Option("--allow-empty", help="Exit 0 instead of 3 where there is no mixing to check.")
 ]
 LONGEST_LIST = 1000
 

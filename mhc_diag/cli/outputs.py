@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mhc_diag import plugins, terminal
 from mhc_diag.cli.options import Format
@@ -18,16 +18,34 @@ if TYPE_CHECKING:
     from mhc_diag.verdict import Verdict
 
 FORMATS = "mhc_diag.render"
-PICTURES: dict[str, Kind] = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
+KINDS: dict[str, Kind] = {".png": "png", ".svg": "svg", ".pdf": "pdf"}
+HTML_SITES, HTML_COMPOSITES = 256, 20_000_000
+"""Sites, and composites of all tokens, up to which HTML shows every composite without being asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A picture that is asked for."""
+
+    picture: str
+    kind: Kind
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What is written, as (format, path)."""
+    """What is written."""
 
     format: Format
     reports: tuple[tuple[str, Path], ...]
-    triangle: tuple[Kind, Path] | None = None
+    """As (format, path)."""
+    plots: tuple[Plot, ...] = ()
+
+    def wants_triangle(self, depth: int, tokens: int) -> bool:
+        """Whether the gains of all composites are shown somewhere, of so many sites and tokens."""
+        asked = any(plot.picture == "triangle" for plot in self.plots)
+        moderate = depth <= HTML_SITES and depth * depth * tokens <= HTML_COMPOSITES
+        return asked or (moderate and any(name == "html" for name, _ in self.reports))
 
     def emit(
         self,
@@ -36,6 +54,7 @@ class Outputs:
         all_sites: bool = False,
         verdict: Verdict | None = None,
         explain: tuple[MixingStack, str] | None = None,
+        gate: bool = False,
     ) -> None:
         """Render everything, then write the files, then standard output.
 
@@ -44,17 +63,20 @@ class Outputs:
             all_sites: show every site in full.
             verdict: the gate's, if limits were given.
             explain: a stack and one of its sites, which is shown in full below the table.
+            gate: the verdict is what was asked for.
         """
         from mhc_diag import atomic
 
-        files = [(path, plugins.load(FORMATS, name).render(reports, verdict)) for name, path in self.reports]
-        if self.triangle is not None:
-            from mhc_diag.figures.heatmap import heat_map
+        kept = [(name, path) for name, path in self.reports if reports or name not in KINDS.values()]
+        files = [(path, _rendered(name, reports, verdict, gate=gate)) for name, path in kept]
+        plots = self.plots if reports else ()
+        for plot in plots:
+            from mhc_diag import figures
 
-            files.append((self.triangle[1], heat_map(reports, self.triangle[0])))
+            files.append((plot.path, figures.picture(reports, plot.kind, plot.picture)))
         table = self.format is Format.table
-        options = {**terminal.look(), "all_sites": all_sites} if table else {}
-        shown = plugins.load(FORMATS, self.format.value).render(reports, verdict, **options)
+        options = {**terminal.look(), "all_sites": all_sites, "gate": gate}
+        shown = _rendered(self.format.value, reports, verdict, **options)
         if explain is not None:
             from mhc_diag.render.table.explained import explained
 
@@ -62,14 +84,37 @@ class Outputs:
         for path, content in files:
             atomic.write(path, content)
         if verdict is not None and verdict.enforced and not table:
-            terminal.say("".join(f"{line}\n" for line in verdict.lines), sys.stderr)
+            terminal.say(_said(verdict) if gate else _lines(verdict.lines), sys.stderr)
         terminal.say(shown, sys.stdout)
-        written = [*self.reports, *([self.triangle] if self.triangle else [])]
-        terminal.say("".join(f"wrote {path} ({name})\n" for name, path in written), sys.stderr)
+        told = [f"wrote {path} ({name})" for name, path in kept]
+        told += [f"wrote {plot.path} ({plot.kind})" for plot in plots]
+        empty = [
+            *(item[1] for item in self.reports if item not in kept),
+            *(p.path for p in self.plots[len(plots) :]),
+        ]
+        told += [f"not written: {path}, as there is nothing to draw" for path in empty]
+        terminal.say(_lines(told), sys.stderr)
+
+
+def _rendered(name: str, reports: Sequence[Report], verdict: Verdict | None, **look: Any) -> Any:
+    """Reports in a format, of which the table alone has more than one look."""
+    return plugins.load(FORMATS, name).render(reports, verdict, **(look if name == "table" else {}))
+
+
+def _said(verdict: Verdict) -> str:
+    """What the table says of a gate beside the numbers."""
+    from mhc_diag.render.table import expectation
+    from mhc_diag.render.table.gated import ending, remedies
+
+    return f"{expectation(verdict)}\n{_lines([*verdict.lines, *remedies(verdict), ending(verdict)])}"
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def outputs(
-    format: Format, report: Sequence[str] | None, plot: Path | None, triangle: Path | None
+    format: Format, report: Sequence[str] | None, plot: Sequence[str] | None, triangle: Path | None
 ) -> Outputs:
     """What the options ask for.
 
@@ -86,21 +131,46 @@ def outputs(
                 f"--report {item} is not FORMAT=PATH", hint=f"the formats are {', '.join(known)}"
             )
         made.append((name, Path(where)))
-    if plot is not None:
-        made.append((_kind("--plot", plot), plot))
-    map_of_all = None if triangle is None else (_kind("--triangle", triangle), triangle)
-    _check([path for _, path in made] + ([triangle] if triangle else []))
-    return Outputs(format, tuple(made), map_of_all)
+    plots = [_plot(item) for item in plot or ()]
+    if triangle is not None:
+        plots.append(Plot("triangle", kind("--triangle", triangle), triangle))
+    check_all([path for _, path in made] + [plot.path for plot in plots])
+    return Outputs(format, tuple(made), tuple(plots))
 
 
-def _kind(flag: str, path: Path) -> Kind:
-    drawn = PICTURES.get(path.suffix.lower())
+def _plot(item: str) -> Plot:
+    """What `[PICTURE=]PATH` asks for; a bare path is that of the gain curves."""
+    from mhc_diag.figures import PICTURES
+
+    name, equals, where = item.partition("=")
+    if not equals or not name.isidentifier():
+        return Plot("curves", kind("--plot", Path(item)), Path(item))
+    if name not in PICTURES or not where:
+        raise MhcDiagError(
+            f"--plot {item} is not PICTURE=PATH",
+            hint=f"the pictures are {', '.join(PICTURES)}; for a file of that name write ./{item}",
+        )
+    return Plot(name, kind("--plot", Path(where)), Path(where))
+
+
+def kind(flag: str, path: Path) -> Kind:
+    """Which kind of picture a file's name asks for.
+
+    Raises:
+        MhcDiagError: none that can be drawn.
+    """
+    drawn = KINDS.get(path.suffix.lower())
     if drawn is None:
         raise MhcDiagError(f"{flag} {path} is no picture's name", hint="end it in .png, .svg or .pdf")
     return drawn
 
 
-def _check(paths: Sequence[Path]) -> None:
+def check_all(paths: Sequence[Path]) -> None:
+    """See that all these files can be written, before the work that they are to hold is done.
+
+    Raises:
+        MhcDiagError: one cannot be, or is named twice.
+    """
     from mhc_diag import atomic
 
     for i, path in enumerate(paths):

@@ -2,94 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mhc_diag import terminal
 from mhc_diag.cli import options
+from mhc_diag.cli.expected import advised
+from mhc_diag.cli.measuring import TARGET, Measuring, analysed, measures
 from mhc_diag.cli.outputs import outputs
+from mhc_diag.cli.refusals import nothing
 from mhc_diag.errors import MhcDiagError, NothingToCheck
 
+if TYPE_CHECKING:
+    from mhc_diag.records import MixingStack
 
+
+@measures
 def scan(
-    target: Annotated[
-        str,
-        typer.Argument(
-            help="package.module:factory, a checkpoint (file, folder, index or URL), or a model folder."
-        ),
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="MODULE:FACTORY",
-            help="The code for a file of tensors; measures the live model.",
-        ),
-    ] = None,
-    input: Annotated[
-        Path | None,
-        typer.Option("--input", help="What the model is called with (.pt, .npy, .safetensors)."),
-    ] = None,
-    tokens: Annotated[int, typer.Option("--tokens", help="Length of the random token sequences.")] = 64,
-    batch: Annotated[int, typer.Option("--batch", help="Number of random token sequences.")] = 2,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the random tokens or samples.")] = 0,
-    static: Annotated[
-        bool, typer.Option("--static", help="Read parameters only, even where a model could be run.")
-    ] = False,
-    samples: Annotated[
-        int,
-        typer.Option(
-            "--samples", metavar="N", help="Evaluate dynamic sites of a checkpoint at N random inputs."
-        ),
-    ] = 0,
-    stream_correlation: Annotated[
-        float,
-        typer.Option(
-            "--stream-correlation", metavar="RHO", help="Correlation between the streams of a sample."
-        ),
-    ] = 0.0,
-    activations: Annotated[
-        Path | None,
-        typer.Option("--activations", help="Evaluate dynamic sites of a checkpoint at these saved streams."),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option("--key", metavar="NAME", help="The table of tensors to read in a training checkpoint."),
-    ] = None,
-    variant: Annotated[
-        str | None,
-        typer.Option(
-            "--variant", metavar="NAME", help="The code that wrote the checkpoint, where several may have."
-        ),
-    ] = None,
-    select: Annotated[
-        str | None,
-        typer.Option(
-            "--select", metavar="REGEX", help="Names of the square parameters that hold the mixing."
-        ),
-    ] = None,
-    logits: Annotated[
-        str | None,
-        typer.Option(
-            "--logits", metavar="MANIFOLD[:N]", help="Project the selected parameters: sinkhorn:20."
-        ),
-    ] = None,
-    streams: Annotated[
-        int | None,
-        typer.Option("--streams", metavar="N", help="Number of streams, should the probe not find it."),
-    ] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            "--layout",
-            metavar="AXES",
-            help="Layout of what the path begins with, should the probe not find it: 'b s (n c)'.",
-        ),
-    ] = None,
+    target: Annotated[str, typer.Argument(help=TARGET)],
     project: Annotated[
         str | None,
         typer.Option(
@@ -103,7 +35,7 @@ def scan(
     report: options.ReportOption = None,
     plot: options.PlotOption = None,
     triangle: options.TriangleOption = None,
-    all_sites: Annotated[bool, typer.Option("--all-sites", help="List every site in the table.")] = False,
+    all_sites: options.AllSitesOption = False,
     explain: Annotated[
         str | None,
         typer.Option(
@@ -112,71 +44,36 @@ def scan(
             help="Show how a site came to be measured: its number, its label or a pattern.",
         ),
     ] = None,
-    max_gain: Annotated[
-        float | None,
-        typer.Option("--max-gain", help="Fail (exit 1) if a composite gain of any token is above this."),
-    ] = None,
-    allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Exit 0 instead of 3 where there is no mixing to check.")
-    ] = False,
-    unsafe_pickle: Annotated[
-        bool,
-        typer.Option("--unsafe-pickle", help="Load pickled modules. Runs any code that the file holds."),
-    ] = False,
-    allow_code: Annotated[
-        bool,
-        typer.Option("--allow-code", help="Run an exported program (.pt2), with any code that it brings."),
-    ] = False,
+    max_gain: options.MaxGainOption = None,
+    limit: options.LimitOption = None,
+    profile: options.ProfileOption = None,
+    config: options.ConfigOption = None,
+    allow_empty: options.AllowEmptyOption = False,
+    *,
+    how: Measuring,
 ) -> None:
     """Measure the mixing of a model and its composite gains over depth."""
-    from mhc_diag.gate import Policy, judge
+    from mhc_diag.gate import judge
 
     if explain is not None and format is not options.Format.table:
         raise MhcDiagError(
             f"--explain is shown below the table, but --format is {format}", hint="leave out --format"
         )
-    policy, out = Policy(max_gain, profile="auto", advice=True), outputs(format, report, plot, triangle)
-    from mhc_diag.analyse import analyse
-    from mhc_diag.progress import progress, traffic
+    policy = advised(config, profile=profile, max_gain=max_gain, limit=limit)
+    out = outputs(format, report, plot, triangle)
     from mhc_diag.selection import chosen
-    from mhc_diag.sources import counterfactual
-    from mhc_diag.sources import target as targets
-    from mhc_diag.sources.checkpoint.options import Options
 
     wanted = options.names(metrics)
     chosen(wanted)
-    projection = None if project is None else counterfactual.parse(project)
-    request = targets.Request(
-        target,
-        model,
-        input,
-        tokens,
-        batch,
-        seed,
-        allow_code,
-        streams=streams,
-        layout=layout,
-        explain=explain is not None,
-        static=static,
-        checkpoint=Options(
-            key, variant, select, logits, samples, stream_correlation, activations, seed, unsafe_pickle
-        ),
-    )
+    also = None if project is None else _projected(project)
     try:
-        with (
-            traffic("fetching") as arrived,
-            contextlib.redirect_stdout(sys.stderr),
-        ):  # the user's code may print
-            stacks = targets.scan(request, arrived)
+        stacks = how.stacks(target, explain=explain is not None)
     except NothingToCheck as e:
-        raise typer.Exit(_nothing(e, allow_empty)) from e
+        raise typer.Exit(nothing(e, allow_empty)) from e
     found = len(stacks)
-    if projection is not None:
-        stacks += [counterfactual.projected(stack, projection) for stack in stacks]
-    with progress("measuring", sum(3 * s.matrices.shape[0] * s.matrices.shape[1] for s in stacks)) as advance:
-        reports = [
-            analyse(s, metrics=wanted, triangle=triangle is not None, progress=advance) for s in stacks
-        ]
+    if also is not None:
+        stacks += [also(stack) for stack in stacks]
+    reports = analysed(stacks, wanted, triangle=out.wants_triangle)
     verdict = judge(reports[:found], policy)
     asked = None if explain is None else (stacks[0], explain)
     out.emit(reports, all_sites=all_sites, verdict=verdict, explain=asked)
@@ -189,10 +86,8 @@ def scan(
     raise typer.Exit(verdict.exit_code)
 
 
-def _nothing(error: NothingToCheck, allowed: bool) -> int:
-    if allowed:
-        terminal.say(f"nothing to check: {error.message}\n", sys.stderr)
-    else:
-        terminal.refuse(error.message, error.hint)
-    terminal.say("".join(f"looked at: {line}\n" for line in error.looked_at), sys.stderr)
-    return 0 if allowed else error.exit_code
+def _projected(text: str) -> Callable[[MixingStack], MixingStack]:
+    """What --project asks for, seen to be right before anything is measured."""
+    from mhc_diag.sources import counterfactual
+
+    return partial(counterfactual.projected, projection=counterfactual.parse(text))

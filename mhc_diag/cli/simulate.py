@@ -109,7 +109,7 @@ def simulate(
     tasks = plan.tasks if share is None else share.tasks(plan)
     with chosen(backend), progress("simulating", sum(map(plan.matrices, tasks))) as advance:
         if share is None:
-            reports = sweep(plan, triangle=triangle is not None, jobs=jobs, state=state, progress=advance)
+            reports = sweep(plan, triangle=out.wants_triangle, jobs=jobs, state=state, progress=advance)
         else:
             folder = _folder(state, out)
             path = measure_shard(plan, share, folder, jobs=jobs, progress=advance)
@@ -123,7 +123,7 @@ def _folder(state: Path | None, out: Outputs) -> Path:
     """Where a shard goes, which is no report."""
     if state is None:
         raise MhcDiagError("--shard needs a folder to write to", hint="add --state FOLDER")
-    if out.reports or out.triangle or out.format is not options.Format.table:
+    if out.reports or out.plots or out.format is not options.Format.table:
         raise MhcDiagError(
             "a shard is part of a sweep and writes no report",
             hint="leave out --format, --report, --plot and --triangle; mhc-diag merge has them",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mhc_diag.figures.theme import palette
 from mhc_diag.records import Report
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
+def named(text: str) -> str:
+    """A curve's name for a legend, which would leave out one that begins with an underscore."""
+    return " " * text.startswith("_") + printable(text)
+
+
 def plain(legend: Legend) -> None:
     """Texts of a legend as they are, without a frame."""
     legend.set_frame_on(False)
@@ -63,7 +69,7 @@ def gain_axis(axes: Axes, low: float, high: float) -> None:
     from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
 
     axes.set_ylim(low, high)
-    axes.axhline(0.0, color="0.4", linewidth=1, linestyle=(0, (1, 3)), zorder=1)
+    axes.axhline(0.0, color=palette().faint, linewidth=1, linestyle=(0, (1, 3)), zorder=1)
     if high - low < 2:
         places, labels = plain_ticks(10**low, 10**high)
     else:
@@ -75,7 +81,12 @@ def gain_axis(axes: Axes, low: float, high: float) -> None:
             axes.yaxis.set_minor_locator(FixedLocator(minor))
     axes.yaxis.set_major_locator(FixedLocator(places))
     axes.yaxis.set_major_formatter(FixedFormatter(labels))
-    axes.grid(visible=True, color="0.9", linewidth=0.6)
+    grid(axes)
+
+
+def grid(axes: Axes) -> None:
+    """Thin lines behind everything."""
+    axes.grid(visible=True, color=palette().grid, linewidth=0.6)
     axes.set_axisbelow(True)
 
 

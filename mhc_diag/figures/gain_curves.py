@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,14 @@ from mhc_diag.figures.axis import (
     Floats,
     gain_axis,
     limits,
-    plain,
+    named,
     printable,
     site_axis,
-    title,
 )
+from mhc_diag.figures.marks import edges
+from mhc_diag.figures.sheet import below, key, sheet
+from mhc_diag.figures.theme import palette
+from mhc_diag.figures.words import worst
 from mhc_diag.records import COMPOSITE, DIRECTIONS, Direction, Report, Scope
 
 if TYPE_CHECKING:
@@ -56,7 +59,40 @@ class Trace:
         return np.isneginf(self.line) & ~self.broken
 
 
-def gain_curves(reports: Sequence[Report]) -> Figure:
+def draw(reports: Sequence[Report], *, stacked: bool = False) -> Figure:
+    """The gain curves, or the dial where reports differ by their number of Sinkhorn iterations."""
+    from mhc_diag.figures.dial import dial, turned
+
+    return (dial if turned(reports) else gain_curves)(reports, stacked=stacked)
+
+
+def missing(reports: Sequence[Report]) -> str:
+    """Nothing: every report has the Amax gains."""
+    return ""
+
+
+def in_words(reports: Sequence[Report]) -> str:
+    """The largest gains and where they are."""
+    return " ".join(_largest(report) for report in reports)
+
+
+def _largest(report: Report) -> str:
+    parts = []
+    for what, where in (
+        ("single-site", ("at site", "at site")),
+        ("composite", ("through site", "from site")),
+    ):
+        for direction, preposition in zip(DIRECTIONS, where, strict=True):
+            metric, composite = COMPOSITE[direction]
+            curve = report.curve(metric, "site" if what == "single-site" else composite, "max")
+            number, site = worst(curve)
+            parts.append(f"{what} {direction} {number} {preposition} {site}")
+    broken = sum(1 for count in report.nonfinite if count)
+    lost = f"; {broken} of {len(report.sites)} sites hold numbers that are not finite" if broken else ""
+    return f"Largest gains of {printable(report.name)}: {', '.join(parts)}{lost}."
+
+
+def gain_curves(reports: Sequence[Report], *, stacked: bool = False) -> Figure:
     """The gain curves of one report, or the composite gains of several.
 
     One report: single-site gains on the left and composite gains on the right, forward and backward; a line
@@ -64,29 +100,26 @@ def gain_curves(reports: Sequence[Report]) -> Figure:
     composite gains, forward on the left and backward on the right; a line for the median and the same band,
     and below that the RMS of random signals and gradients where they were simulated.
     A gain that is infinite or NaN is a cross at the top edge, a gain of 0 one at the bottom edge; the legend
-    counts both.
+    counts both. Stacked, the panels stand one below the other, without a title.
     """
-    from matplotlib.figure import Figure
-
     signals = all(_has_signals(r) for r in reports)
-    figure = Figure(figsize=(11, 8.5 if signals else 4.5), dpi=150, layout="constrained")
-    rows = figure.subplots(2 if signals else 1, 2, squeeze=False)
-    figure.suptitle(title(reports), fontsize=11, parse_math=False)
+    figure, panels = sheet(reports, 2, stacked=stacked, rows=2 if signals else 1)
     if len(reports) == 1:
         traces = [_trace(reports[0], d, f"amax_{d}", "site", "mean") for d in DIRECTIONS]
-        _panel(rows[0][0], "Single-site mapping", traces, _limits(traces))
+        _panel(panels[0], "Single-site mapping", traces, _limits(traces))
         traces = [_trace(reports[0], d, *COMPOSITE[d], "mean") for d in DIRECTIONS]
-        lines = _panel(rows[0][1], "Composite mapping", traces, _limits(traces))
+        lines = _panel(panels[1], "Composite mapping", traces, _limits(traces))
     else:
         titles = (
             "Composite mapping, forward (sites 0 to l)",
             "Composite mapping, backward (sites l to the last)",
         )
-        lines, traces = _pair(rows[0], titles, reports, COMPOSITE, GAIN)
+        lines, traces = _pair(panels[:2], titles, reports, COMPOSITE, GAIN)
     if signals:
         titles = ("Random signals, after site l", "Random gradients, at the input of site l")
-        _pair(rows[1], titles, reports, SIGNALS, "RMS")
-    _key(figure, lines, traces, "mean" if len(reports) == 1 else "median")
+        _pair(panels[2:], titles, reports, SIGNALS, "RMS")
+    statistic = "mean" if len(reports) == 1 else "median"
+    key(figure, *_entries(lines, traces, statistic), stacked=stacked)
     return figure
 
 
@@ -115,9 +148,8 @@ def _trace(report: Report, label: str, metric: str, scope: Scope, center: str) -
     )
     broken = np.any([np.isnan(x) | np.isposinf(x) for x in (line, low, high, largest)], axis=0)
     varies = report.tokens > 1 and report.provenance.token_axis != "none"
-    # a legend leaves out labels that begin with an underscore
     return Trace(
-        label=" " * label.startswith("_") + printable(label),
+        label=named(label),
         line=line,
         band=(low, high) if varies else None,
         largest=largest if varies and center == "mean" else None,
@@ -136,9 +168,10 @@ def _panel(
     site_axis(axes, max(len(t.line) for t in traces))
     axes.set(title=heading, ylabel=unit)
     lines = [_draw(axes, i, len(traces), trace, span) for i, trace in enumerate(traces)]
-    marks = [mark for i, trace in enumerate(traces) for mark in _edges(axes, i, trace)]
-    if marks:
-        plain(axes.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2))
+    marks = [
+        mark for i, t in enumerate(traces) for mark in edges(axes, i, t.label, broken=t.broken, zero=t.zero)
+    ]
+    below(axes, marks, columns=2)
     return lines
 
 
@@ -172,26 +205,8 @@ def _draw(axes: Axes, index: int, count: int, trace: Trace, span: tuple[float, f
     return line
 
 
-def _edges(axes: Axes, index: int, trace: Trace) -> Iterator[Line2D]:
-    for which, edge, inward, what in ((trace.broken, 1.0, -1, "not finite"), (trace.zero, 0.0, 1, "zero")):
-        at = np.flatnonzero(which)
-        if len(at):
-            yield from axes.plot(
-                at,
-                np.full(len(at), edge + inward * 0.035 * index),
-                transform=axes.get_xaxis_transform(),
-                linestyle="none",
-                marker="x",
-                markersize=6,
-                markeredgewidth=1.6,
-                color=COLORS[index % len(COLORS)],
-                clip_on=False,
-                label=f"{trace.label}: {what} ({len(at)} site{'s' if len(at) > 1 else ''})",
-                zorder=5,
-            )
-
-
-def _key(figure: Figure, lines: Sequence[Line2D], traces: Sequence[Trace], statistic: str) -> None:
+def _entries(lines: Sequence[Line2D], traces: Sequence[Trace], statistic: str) -> tuple[list[Any], list[str]]:
+    """What the legend shows, and the names of it."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -201,6 +216,6 @@ def _key(figure: Figure, lines: Sequence[Line2D], traces: Sequence[Trace], stati
         shown.append(Patch(color="0.5", alpha=0.3))
         names = [f"{name} ({statistic})" for name in names] + ["p05 to p95"]
     if any(t.largest is not None for t in traces):
-        shown.append(Line2D([], [], color="0.3", linewidth=0.7))
+        shown.append(Line2D([], [], color=palette().faint, linewidth=0.7))
         names.append("largest")
-    plain(figure.legend(shown, names, loc="outside lower center", ncols=min(len(names), 6)))
+    return shown, names

@@ -6,16 +6,18 @@ coloured is log10 of a gain: white is a gain of 1, and ten times as much is as f
 
 from __future__ import annotations
 
-import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mhc_diag.figures.axis import SMALLEST_SPAN, plain_ticks, title
+from mhc_diag.figures.axis import SMALLEST_SPAN, plain_ticks, printable, title
 from mhc_diag.figures.saved import Kind, saved
-from mhc_diag.magnitude import magnitude
+from mhc_diag.figures.sheet import DPI, NARROW, WIDE, nothing
+from mhc_diag.figures.theme import Theme, palette
+from mhc_diag.figures.words import gain
 from mhc_diag.records import COMPOSITE, DIRECTIONS, Direction, Report
 
 if TYPE_CHECKING:
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLORS = "RdBu_r"
-NOT_FINITE, ZERO, NO_COMPOSITE = "#009E73", "black", "0.85"
+NOT_FINITE, ZERO = "#009E73", "black"
 SAME = 1e-9
 """Decades: gains that differ by less are equal but for rounding."""
 IN_WORDS = {"max": "largest over", "mean": "mean over", "p50": "median over", "p99": "p99 over"}
+LONGEST = 40
+"""Characters in a line of a title on a narrow page."""
 MARK = 70.0  # square points
 
 Floats = np.ndarray[Any, Any]
@@ -64,7 +68,7 @@ class Panel:
     def worst(self) -> tuple[int, int] | None:
         """First and last site of the largest finite gain, the first of equals; none if all read the same."""
         finite = self.finite
-        alike = len(finite) == self.above.sum() and _read(finite.min()) == _read(finite.max())
+        alike = len(finite) == self.above.sum() and gain(finite.min()) == gain(finite.max())
         if not len(finite) or alike:
             return None
         first, last = np.argwhere(np.isfinite(self.log10) & (self.log10 > finite.max() - SAME))[0]
@@ -76,7 +80,7 @@ class Panel:
         finite = self.finite
         if not len(finite):
             return "no gain is finite and above 0"
-        text = _read(finite.max())
+        text = gain(finite.max())
         if self.worst is None:
             return f"{text} everywhere"
         first, last = self.worst
@@ -84,11 +88,39 @@ class Panel:
         return f"largest {'finite gain ' if self.broken.any() else ''}{text}, {where}"
 
 
-def gain_triangles(reports: Sequence[Report], *, statistic: str = "max") -> Figure:
+def draw(reports: Sequence[Report], *, stacked: bool = False) -> Figure:
+    """The heat maps of those reports that have triangles."""
+    reason = missing(reports)
+    shown = [report for report in reports if _has(report)]
+    return nothing(reason, stacked=stacked) if reason else gain_triangles(shown, stacked=stacked)
+
+
+def missing(reports: Sequence[Report]) -> str:
+    """Why there is no heat map; empty where there is."""
+    return "" if any(map(_has, reports)) else "The gains of all composites were not computed."
+
+
+def in_words(reports: Sequence[Report]) -> str:
+    """The largest composites and where they are."""
+    told = [
+        f"{printable(report.name)}, {direction}: {_panel(report, direction, 'max').in_words}."
+        for report in reports
+        if _has(report)
+        for direction in DIRECTIONS
+    ]
+    return f"Composite gain of sites l to k. {' '.join(told)}"
+
+
+def _has(report: Report) -> bool:
+    return any((t.metric, t.statistic) == (COMPOSITE["forward"][0], "max") for t in report.triangles)
+
+
+def gain_triangles(reports: Sequence[Report], *, statistic: str = "max", stacked: bool = False) -> Figure:
     """Heat maps of the gains of all composites: a row for each report, forward on the left.
 
     All panels have one colour scale. A thin ring is around the largest finite gain. Gains that are infinite
-    or NaN and gains of 0 have colours that are not on the scale, and a key that counts them.
+    or NaN and gains of 0 have colours that are not on the scale, and a key that counts them. Stacked, the
+    panels stand one below the other, without a title.
 
     Raises:
         KeyError: a report does not have the triangles of that statistic.
@@ -96,35 +128,41 @@ def gain_triangles(reports: Sequence[Report], *, statistic: str = "max") -> Figu
     from matplotlib.figure import Figure
 
     rows = [[_panel(report, direction, statistic) for direction in DIRECTIONS] for report in reports]
-    figure = Figure(figsize=(11, 0.5 + 5.2 * len(rows)), dpi=150)
+    size = (NARROW, 4.2 * 2 * len(rows)) if stacked else (WIDE, 0.5 + 5.2 * len(rows))
+    figure = Figure(figsize=size, dpi=DPI)
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
-    grid = figure.subplots(len(rows), len(DIRECTIONS), squeeze=False)
-    tokens = any(r.tokens > 1 and r.provenance.token_axis != "none" for r in reports)
-    over = f", {IN_WORDS.get(statistic, statistic)} tokens" if tokens else ""
-    figure.suptitle(f"Amax gain of the composite of sites l to k{over}", fontsize=12)
+    shape = (2 * len(rows), 1) if stacked else (len(rows), len(DIRECTIONS))
+    grid = figure.subplots(*shape, squeeze=False).reshape(len(rows), len(DIRECTIONS))
+    varied = [r.provenance.token_axis for r in reports if r.tokens > 1 and r.provenance.token_axis != "none"]
+    over = f", {IN_WORDS.get(statistic, statistic)} {varied[0]}s" if varied else ""
+    if not stacked:
+        figure.suptitle(f"Amax gain of the composite of sites l to k{over}", fontsize=12)
     low, high = _limits([panel for row in rows for panel in row])
     for report, row, panels in zip(reports, grid, rows, strict=True):
         for direction, axes, panel in zip(DIRECTIONS, row, panels, strict=True):
             scale = _draw(axes, panel, max(-low, high))
-            heading = f"{title([report])}\n" if direction == DIRECTIONS[0] else ""
-            axes.set_title(
-                f"{heading}{direction}: {panel.in_words}", loc="left", fontsize=10.5, parse_math=False
-            )
-    bar = figure.colorbar(scale, ax=grid, label="gain", shrink=1 / len(rows) ** 0.5, aspect=30, pad=0.02)
-    bar.ax.set_ylim(low, high)
+            heading = f"{direction}: {panel.in_words}"
+            if stacked:
+                named = f"{printable(report.name)[:LONGEST]}, " if len(rows) > 1 else ""
+                heading = textwrap.fill(named + heading, LONGEST)
+            elif direction == DIRECTIONS[0]:
+                heading = f"{title([report])}\n{heading}"
+            axes.set_title(heading, loc="left", fontsize=10.5, parse_math=False)
+    aside: dict[str, Any] = {"location": "bottom", "aspect": 40} if stacked else {"aspect": 30}
+    shrink = 0.9 if stacked else 1 / len(rows) ** 0.5
+    bar = figure.colorbar(scale, ax=grid, label="gain", shrink=shrink, pad=0.02, **aside)
+    (bar.ax.set_xlim if stacked else bar.ax.set_ylim)(low, high)
     places, labels = _ticks(low, high)
     bar.set_ticks(places, labels=labels)
     bar.ax.minorticks_off()
     return figure
 
 
-def heat_map(reports: Sequence[Report], kind: Kind, *, statistic: str = "max") -> bytes:
+def heat_map(
+    reports: Sequence[Report], kind: Kind, *, statistic: str = "max", theme: Theme = "light"
+) -> bytes:
     """`gain_triangles` as a file that is the same, byte for byte, for the same reports."""
-    return saved(lambda: gain_triangles(reports, statistic=statistic), kind)
-
-
-def _read(log10: float) -> str:
-    return magnitude(10 ** float(log10) if log10 < 308 else math.inf, float(log10))
+    return saved(lambda: gain_triangles(reports, statistic=statistic), kind, theme)
 
 
 def _panel(report: Report, direction: Direction, statistic: str) -> Panel:
@@ -147,14 +185,20 @@ def _draw(axes: Axes, panel: Panel, reach: float) -> ScalarMappable:
     from matplotlib.patches import Patch
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_facecolor(NO_COMPOSITE)
+    axes.set_facecolor(palette().blank)
     hidden = ~(panel.above & np.isfinite(panel.log10))
     image = axes.imshow(np.ma.masked_array(panel.log10, hidden), cmap=COLORS, vmin=-reach, vmax=reach)
     key = []
     for which, color, what in ((panel.broken, NOT_FINITE, "not finite"), (panel.zero, ZERO, "zero")):
         if which.any():
             axes.imshow(np.ma.masked_array(which, ~which), cmap=ListedColormap([color]), vmin=0, vmax=1)
-            key.append(Patch(color=color, label=f"{what} ({which.sum()} of {panel.above.sum()})"))
+            key.append(
+                Patch(
+                    facecolor=color,
+                    edgecolor=palette().faint,
+                    label=f"{what} ({which.sum()} of {panel.above.sum()})",
+                )
+            )
     if key:
         axes.legend(handles=key, loc="lower left", frameon=False)
     if panel.worst is not None:

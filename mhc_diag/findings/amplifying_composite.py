@@ -29,6 +29,7 @@ norm. The heat map of all composites (`--triangle`) shows between which sites th
 REFERENCES = (
     "Xie et al., mHC: Manifold-Constrained Hyper-Connections, arXiv 2512.24880, section 3.1 and Fig. 3",
 )
+EXPLAINS = ("MHC103",)
 ROUNDING = 1.01
 """What a Sinkhorn iteration that is cut off may add to the cap of n."""
 UNCONSTRAINED = 100.0

@@ -12,7 +12,8 @@ ID = "MHC502"
 TITLE = "mixing that is not finite"
 LEVELS: Mapping[str, Level] = {"mhc": "error", "hc": "error", "residual": "error"}
 WHAT = """
-The mixing matrix of some site has a NaN or an infinite entry, for some tokens at least.
+The mixing matrix of some site has a NaN or an infinite entry, for some tokens at least; or a parameter of
+the mixing has.
 """
 WHY = """
 One such entry reaches every stream of every later layer, and by the gradient every earlier one: 1 site of
@@ -34,7 +35,10 @@ EXPLAINS = (
     "MHC203",
     "MHC204",
     "MHC301",
+    "MHC302",
     "MHC303",
+    "MHC304",
+    "MHC501",
     "MHC503",
 )
 
@@ -43,6 +47,9 @@ def check(report: Report) -> Iterator[Evidence]:
     """Sites with such a matrix."""
     sites = [site for site, count in enumerate(report.nonfinite) if count]
     if not sites:
+        for item in report.provenance.audit:
+            if item.check == "not-finite":  # of what a reading at zero input does not use
+                yield Evidence(f"{item.where}: {item.text} among the parameters")
         return
     first, tokens = sites[0], report.nonfinite[sites[0]]
     label = report.sites[first].label

@@ -11,6 +11,7 @@ from mhc_diag.maths.namespace import namespace
 from mhc_diag.records import Array
 
 QUANTILES = {"p01": 0.01, "p05": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99}
+NAMES = ("mean", "min", *QUANTILES, "max")
 LOG10_2 = math.log10(2)
 AT_A_GLANCE = 400  # bits: numbers and exponents within that need no further look
 BITS_APART = 900.0  # beyond this the smaller of two numbers would underflow beside the larger
@@ -125,6 +126,9 @@ def _by_value(value: Array, exponent: Array, top: Array) -> dict[str, tuple[Arra
 def _of_near(near: Array, top: Array) -> dict[str, tuple[Array, Array]]:
     """The statistics of near * 2**top."""
     xp = namespace(near)
+    if near.shape[-1] == 1:
+        line = near[..., 0]
+        return dict.fromkeys(NAMES, (plain(line, top), log10(line, top)))
     ordered = xp.sort(near, axis=-1)
     found = {"mean": xp.mean(near, axis=-1), "min": ordered[..., 0]}
     for name, q in QUANTILES.items():

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from mhc_diag import schema
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import Array, Report
+from mhc_diag.sources import saved
 from mhc_diag.sources.counterfactual import logits_of
 from mhc_diag.sources.printable import printable
-
-SAVE_AGAIN = "save one with: mhc-diag scan TARGET --report json=FILE"
+from mhc_diag.sources.saved import SAVE_AGAIN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,23 +31,10 @@ def read(path: Path) -> Measured:
     Raises:
         MhcDiagError: no readable report, or none with matrices.
     """
-    reports = schema.from_document(_parsed(path), printable(path))
-    report = next((r for r in reports if r.sample is not None), None)
+    report = next((r for r in saved.read(path).reports if r.sample is not None), None)
     if report is None:
         raise MhcDiagError(f"{printable(path)} holds no sampled matrices", hint=SAVE_AGAIN)
     return _measured(report, path)
-
-
-def _parsed(path: Path) -> object:
-    name = printable(path)
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as e:
-        raise MhcDiagError(
-            f"{name} cannot be read: {e.strerror}", hint="check the path and its permissions"
-        ) from e
-    except (ValueError, RecursionError) as e:
-        raise MhcDiagError(f"{name} is not JSON, expected a saved report", hint=SAVE_AGAIN) from e
 
 
 def _measured(report: Report, path: Path) -> Measured:

@@ -209,6 +209,7 @@ def _measure(
     origin: str = "the factory's example",
 ) -> MixingStack:
     from mhc_diag.sources import inputs
+    from mhc_diag.sources.checkpoint.promised import of_module
     from mhc_diag.sources.exposed.capture import capture
     from mhc_diag.sources.exposed.findings import told
     from mhc_diag.sources.probe import probe
@@ -245,5 +246,6 @@ def _measure(
             settings={**provenance.settings, **settings},
             notes=(*notes, *provenance.notes),
             skipped=(*skipped, *provenance.skipped),
+            promise=of_module(module, stack.streams),
         ),
     )

@@ -9,7 +9,7 @@ from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import Report
 from mhc_diag.sources.printable import printable
 from mhc_diag.sweeps.folder import Found, files_in, is_part
-from mhc_diag.sweeps.plan import Plan, Task
+from mhc_diag.sweeps.plan import Plan, Task, Wanted
 from mhc_diag.sweeps.saved import Saved, difference, look
 from mhc_diag.sweeps.shards import Shard
 
@@ -17,7 +17,7 @@ SHOWN = 8
 """Shards that a message names."""
 
 
-def merged(paths: Sequence[Path], *, triangle: bool = False) -> list[Report]:
+def merged(paths: Sequence[Path], *, triangle: Wanted = False) -> list[Report]:
     """The reports of a sweep that was measured in shards.
 
     Args:

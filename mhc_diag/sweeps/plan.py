@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,9 @@ from mhc_diag.measuring import Asked, Measurement, Place, Progress, measure
 from mhc_diag.records import Report, Triangle
 from mhc_diag.selection import ALL, PAPER, chosen
 from mhc_diag.sources.simulate import Case, Simulation, cases
+
+Wanted = bool | Callable[[int, int], bool]
+"""Of triangles: always, never, or for how many sites and tokens."""
 
 
 class Task(NamedTuple):
@@ -115,13 +118,14 @@ class Plan:
         """What a worker is told of a part."""
         return Work(self.cases[task.case], self.asked, task.part, threads)
 
-    def reports(self, found: dict[int, Measurement], *, triangle: bool = False) -> list[Report]:
+    def reports(self, found: dict[int, Measurement], *, triangle: Wanted = False) -> list[Report]:
         """One report for each case; where triangles are wanted, of its first part, which is drawn again."""
         from mhc_diag.analyse import reported
 
         made = []
         for k, case in enumerate(self.cases):
-            more = self.work(Task(k, 0), usable()).triangles() if triangle else ()
+            wanted = triangle if isinstance(triangle, bool) else triangle(case.depth, case.seeds)
+            more = self.work(Task(k, 0), usable()).triangles() if wanted else ()
             made.append(reported(case.about, self.asked, found[k], more))
         return made
 

@@ -9,14 +9,14 @@ from mhc_diag.measuring import Measurement, Progress
 from mhc_diag.records import Report
 from mhc_diag.sweeps import engine
 from mhc_diag.sweeps.folder import Folder, Found
-from mhc_diag.sweeps.plan import Plan, Task, Work
+from mhc_diag.sweeps.plan import Plan, Task, Wanted, Work
 from mhc_diag.sweeps.shards import Shard
 
 
 def sweep(
     plan: Plan,
     *,
-    triangle: bool = False,
+    triangle: Wanted = False,
     jobs: int | None = None,
     state: Path | None = None,
     progress: Progress | None = None,
@@ -28,7 +28,8 @@ def sweep(
 
     Args:
         plan: what to draw and to measure.
-        triangle: also the gains of every composite of neighbouring sites, of the first part of each case.
+        triangle: also the gains of every composite of neighbouring sites, of the first part of each case;
+            or a function of the numbers of sites and tokens that tells whether.
         jobs: how many parts are measured at a time; as many as the process may use cores, if not given.
             With 1 everything is done here, on one thread.
         state: a folder in which finished parts are kept, and from which an interrupted sweep goes on.

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+
+from mhc_diag.figures import PICTURES
 
 SAMPLES = Path(__file__).parents[2] / "sample_models"
 HC = SAMPLES / "hc.pt"
@@ -48,6 +51,30 @@ def test_several_reports_and_a_plot_at_once(run: Callable[..., Any], folder: Pat
     assert done.out.startswith("target ")
 
 
+def test_everything_that_a_ci_system_takes_in_one_run(run: Callable[..., Any], folder: Path) -> None:
+    names = ("markdown", "github", "junit", "sarif", "benchmark", "parquet", "json", "csv")
+    options = [part for name in names for part in ("--report", f"{name}=out.{name}")]
+    done = run(*COMMANDS["scan"], *options, "--max-gain", "4", "--format", "github")
+    assert done.code == 1 and done.changed == {f"out.{name}" for name in names}
+    assert (folder / "out.github").read_text() == done.out and "::error file=" in done.out
+    assert len(ET.parse(folder / "out.junit").findall(".//failure")) == 2
+    (ran,) = json.loads((folder / "out.sarif").read_text())["runs"]
+    assert [result["level"] for result in ran["results"]] == ["error", "error"]
+    assert (folder / "out.markdown").read_text().startswith("## ❌ mhc-diag: failed")
+    told = {entry["name"]: entry["value"] for entry in json.loads((folder / "out.benchmark").read_text())}
+    assert f"{told['hc.pt: forward composite gain']:.0f}" == "4076"
+    assert (folder / "out.parquet").read_bytes()[:4] == b"PAR1"
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize("format", ["markdown", "github", "junit", "sarif", "benchmark"])
+def test_standard_output_takes_every_text_format(
+    run: Callable[..., Any], command: tuple[Any, ...], format: str
+) -> None:
+    done = run(*command, "--format", format)
+    assert done.code == 0 and done.err == "" and done.out.endswith("\n")
+
+
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 @pytest.mark.parametrize("format", MAGIC)
 def test_plots_are_what_their_name_says(
@@ -57,6 +84,18 @@ def test_plots_are_what_their_name_says(
     assert done.code == 0
     picture = (folder / f"gain.{format}").read_bytes()
     assert picture.startswith(MAGIC[format]) and len(picture) > 5000
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_every_picture_can_be_asked_for_by_name(
+    run: Callable[..., Any], folder: Path, command: tuple[Any, ...]
+) -> None:
+    options = [part for name in PICTURES for part in ("--plot", f"{name}={name}.svg")]
+    done = run(*command, *options, "--report", "json=out.json")
+    assert done.code == 0 and done.changed == {*(f"{name}.svg" for name in PICTURES), "out.json"}
+    pictures = {(folder / f"{name}.svg").read_bytes() for name in PICTURES}
+    assert len(pictures) == len(PICTURES) and all(p.startswith(MAGIC["svg"]) for p in pictures)
+    assert all(report["triangles"] for report in json.loads((folder / "out.json").read_text())["reports"])
 
 
 def test_an_older_file_is_replaced_and_gets_the_rights_of_a_new_file(
@@ -97,7 +136,7 @@ def test_a_failing_renderer_leaves_no_file(run: Callable[..., Any], monkeypatch:
     def fail(*_: object, **__: object) -> str:
         raise RuntimeError("no font")
 
-    monkeypatch.setattr("mhc_diag.render.png.render", fail)
+    monkeypatch.setattr("mhc_diag.figures.picture", fail)
     error = run(*COMMANDS["scan"], "--report", "json=out.json", "--plot", "out.png").refused()
     assert "RuntimeError: no font" in error
 

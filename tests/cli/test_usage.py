@@ -101,6 +101,10 @@ def test_more_than_fits_into_memory(run: Callable[..., Any]) -> None:
         (("--plot", "no/such/folder/out.png"), "there is no folder no/such/folder"),
         (("--plot", "out.gif"), "--plot out.gif is no picture's name"),
         (("--plot", "out"), "--plot out is no picture's name"),
+        (("--plot", "matrix=out.png"), "--plot matrix=out.png is not PICTURE=PATH"),
+        (("--plot", "tokens="), "--plot tokens= is not PICTURE=PATH"),
+        (("--plot", "tokens=out.gif"), "--plot out.gif is no picture's name"),
+        (("--plot", "a.png", "--plot", "growth=./a.png"), "to be written twice"),
         (("--report", "json=a", "--report", "csv=./a"), "to be written twice"),
         (("--report", "json=out.json", "--report", "csv=no/such/out.csv"), "there is no folder no/such"),
     ],
@@ -122,7 +126,9 @@ def test_a_folder_without_the_right_to_write(run: Callable[..., Any], folder: Pa
 
 
 def test_formats_that_exist_are_offered(run: Callable[..., Any]) -> None:
-    assert "csv, json, pdf, png, svg, table" in run("scan", HC, "--report", "xml=out.xml").err
+    error = run("scan", HC, "--report", "xml=out.xml").err
+    for name in ("csv", "github", "junit", "markdown", "parquet", "pdf", "sarif", "table"):
+        assert f" {name}," in error or f", {name}\n" in error
 
 
 def test_help_and_version_go_to_standard_output(run: Callable[..., Any]) -> None:

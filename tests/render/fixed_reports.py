@@ -4,6 +4,8 @@
 """
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from mhc_diag.records import (
     Site,
     Skipped,
 )
+from mhc_diag.verdict import Check, Doubt, Finding, Limit, Place, Verdict
 
 FORMULAS = {
     "amax_forward": "max_i abs(sum_j A_ij)",
@@ -47,6 +50,8 @@ def build(name, gains, sites, provenance, streams=4, **extra):
 def _histogram(metric, scope, log10):
     worst = np.round(log10.max(axis=0), 6)
     finite = worst[np.isfinite(worst)]
+    if not len(finite):
+        return Histogram(metric, scope, 0.0, 0.5, (), 0, len(worst))
     low, width = math.floor(finite.min() * 2) / 2, 0.5
     counts, _ = np.histogram(finite, low + width * np.arange(30))
     used = int(np.flatnonzero(counts)[-1]) + 1
@@ -221,9 +226,158 @@ def side_by_side():
     return tuple(reports)
 
 
+def passed():
+    """Two limits that hold, one of them beyond float64."""
+    most = Limit("amax_forward", "prefix", at_most=4.04, rule="MHC101", origin="profile mhc")
+    place = Place("amax_forward", "prefix", "max", 1.0, 0.0, 0, "model.layers.0.self_attn", 0)
+    said = "forward composite gain 1.000 at site 0 (model.layers.0.self_attn)"
+    life = Limit("half_life", "stack", "", at_least=3.0, level="warn", origin="pyproject.toml")
+    rest = Place("half_life", "stack", "", math.inf, math.inf)
+    return Verdict(
+        "passed",
+        (
+            Check("clean", most, "passed", place, said),
+            Check("clean", life, "passed", rest, "half-life of the differences between streams inf"),
+        ),
+        profiles={"clean": "mhc"},
+        sources=("profile mhc", "pyproject.toml"),
+        enforced=True,
+    )
+
+
+def failed():
+    """A broken limit, one that is only a warning, one that could not be held, a finding, and two doubts."""
+    most = Limit("amax_forward", "prefix", at_most=100.0, rule="MHC101", origin="profile hc")
+    label = "model.\x1b[31mlayers[/red].4.self_attn"
+    place = Place("amax_forward", "prefix", "max", 815.91, 2.91164, 36, label, 5)
+    said = f"forward composite gain 815.9 at site 36 ({label})"
+    own = Limit("inf_norm", "site", "p99", "*.mlp", at_least=0.5, at_most=2.0, level="warn", origin="--limit")
+    lost = Limit("half_life", "stack", "", at_least=10.0, origin="mhc-diag.toml")
+    near = Place("inf_norm", "site", "p99", 3.0, 0.47712, 3, "model.layers.1.mlp")
+    title, fix = "composite gain above what the streams allow", "Project each matrix, or bound its norm."
+    allowed = "inf_norm of a site 3 at site 3 (model.layers.1.mlp), allowed is at least 0.5 and at most 2"
+    return Verdict(
+        "failed",
+        (
+            Check("failing", most, "failed", place, said),
+            Check("failing", own, "failed", near, "inf_norm of a site 3 at site 3 (model.layers.1.mlp)"),
+            Check(
+                "failing",
+                lost,
+                "could not tell",
+                Place("half_life", "stack"),
+                "the report holds no half_life",
+            ),
+        ),
+        (
+            Finding("MHC101", title, "error", "failing", f"{said}, allowed is at most 100", fix, place, most),
+            Finding(
+                "MHC501",
+                "mixing in low precision",
+                "error",
+                "failing",
+                "all 40 sites are bfloat16",
+                "Use float32.",
+            ),
+            Finding("MHC100", "a limit of yours is broken", "warn", "failing", allowed, "Look.", near, own),
+            Finding("MHC201", "averaged out", "warn", "failing", "half-life 0.3", "Look.", accepted=True),
+        ),
+        (
+            Doubt("failing", "7 not measured, first model.norm.0: no streams pass through it"),
+            Doubt("failing", "half_life at least 10: the report holds no half_life"),
+            Doubt("broken|<b>.pt", "cut short: 12 of 40 bytes", hint="check the download"),
+            Doubt("dense.pt", "no mixing was found in it", "passed", "try --select"),
+        ),
+        profiles={"failing": "hc"},
+        sources=("profile hc", "mhc-diag.toml", "--limit"),
+        enforced=True,
+        notes=("1 entry of the baseline no longer occurs: [MHC202] of failing",),
+    )
+
+
+def not_finite():
+    """One NaN, by which two findings of a kind are made, and advice only."""
+    most = Limit("amax_forward", "prefix", at_most=10.0, level="warn", origin="profile hc", rule="MHC101")
+    place = Place("amax_forward", "prefix", "max", math.nan, math.nan, 28, "model.layers.14.self_attn", 1)
+    said = "forward composite gain NaN at site 28 (model.layers.14.self_attn)"
+    beyond = Place("amax_backward", "suffix", "max", math.inf, 1800.6, 0, "model.layers.0.self_attn", 3)
+    title, fix = "mixing that is not finite", "Look at the first site that is named."
+    return Verdict(
+        "passed",
+        (Check("overflowing", most, "failed", place, said),),
+        (
+            Finding("MHC502", title, "warn", "overflowing", "1 site is NaN", fix, place),
+            Finding("MHC502", title, "warn", "overflowing", "1 site is infinite", fix, place),
+            Finding("MHC103", "growth", "warn", "overflowing", "gain 3.981e+1800", "Project.", beyond),
+        ),
+        profiles={"overflowing": "hc"},
+        sources=("profile hc",),
+    )
+
+
+def unreadable():
+    """Nothing but doubts: no report at all."""
+    doubt = Doubt("missing\n::error::\x1b[2J</testsuite>.pt", "there is no such file")
+    return Verdict("could not tell", doubts=(doubt,), enforced=True)
+
+
+HOSTILE = (
+    "\x00\x07\x1b[31m\n::error::x\r\n</testsuite><script>alert(1)</script>|`*_[a](http://evil.example)"
+    "![i](http://evil.example/x.png) www.evil.example @user #1 :x: %0A %25 {0} $x$ \u202e \ufffe \x85\u2028"
+    " \"' &amp; &#60; ]]> ##[error]x <img src=x onerror=x>"
+)
+"""What a stranger may call a module, a tensor or a file."""
+
+
+def hostile():
+    """A report and a verdict in which every text is hostile."""
+    (report,) = side_by_side()[1:2]
+    sites = tuple(Site(f"{i} {HOSTILE}", HOSTILE, i) for i in range(len(report.sites)))
+    where = replace(
+        report.provenance,
+        target=HOSTILE,
+        method="static",
+        how=HOSTILE,
+        settings={HOSTILE: HOSTILE},
+        notes=(HOSTILE,),
+        skipped=(Skipped(HOSTILE, HOSTILE),),
+        audit=(Observation("moved", HOSTILE, HOSTILE),),
+        failure=HOSTILE,
+    )
+    limit = Limit("inf_norm", "site", "max", HOSTILE, at_most=1.0, origin=HOSTILE)
+    place = Place("inf_norm", "site", "max", 2.0, 0.30103, 0, sites[0].label, 0)
+    return replace(report, name=HOSTILE, sites=sites, provenance=where, summary=HOSTILE), Verdict(
+        "failed",
+        (Check(HOSTILE, limit, "failed", place, HOSTILE),),
+        (
+            Finding("MHC100", "a limit of yours is broken", "error", HOSTILE, HOSTILE, HOSTILE, place, limit),
+            Finding("MHC502", "mixing that is not finite", "warn", HOSTILE, HOSTILE, HOSTILE, place),
+        ),
+        (Doubt(HOSTILE, HOSTILE), Doubt(f"other {HOSTILE}", HOSTILE, hint=HOSTILE)),
+        profiles={HOSTILE: "hc"},
+        sources=(HOSTILE,),
+        enforced=True,
+        notes=(HOSTILE,),
+    )
+
+
 REPORTS = {
     "clean": (clean(),),
     "failing": (failing(),),
     "overflowing": (overflowing(),),
     "side-by-side": side_by_side(),
 }
+VERDICTS = {"clean": passed(), "failing": failed(), "overflowing": not_finite(), "unreadable": unreadable()}
+RULES = {
+    "MHC101": SimpleNamespace(
+        ID="MHC101", TITLE="composite gain above what the streams allow",
+        LEVELS={"mhc": "error", "hc": "warn"}, WHAT="\nThe largest gain is above its limit. So it is.\n",
+        WHY="\nGradients grow by it.\n", FIX="\nProject each matrix, or bound its norm. Then see.\n",
+        REFERENCES=("Xie et al., arXiv 2512.24880, Fig. 3", "[an issue](https://example.org/1)"),
+    ),
+    "MHC502": SimpleNamespace(
+        ID="MHC502", TITLE="mixing that is not finite", LEVELS={"mhc": "off"},
+        WHAT="NaN.", WHY="It spreads.", FIX="Look.", REFERENCES=(),
+    ),
+}  # fmt: skip
+"""Two findings that no change of the real ones changes."""

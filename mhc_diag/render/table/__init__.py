@@ -6,7 +6,8 @@ direction, what is no number first) and each run of other sites becomes one line
 From 110 columns on there is room for the means over tokens and for the certificate of each site.
 
 Several reports: composite gains by depth side by side, the health of the composites, then worst gains and
-growth of each, a chart and the verdicts. More than four: one line each.
+growth of each, a chart and the verdicts. More than four: one line each. Reports that differ in the number of
+streams: what each is and what it says.
 
 Gains from 0.001 to 9999 are written in plain decimals, others as in 1.995e+412, also where the number itself
 would leave float64. A gain that is infinite or NaN is written as a word.
@@ -25,6 +26,7 @@ from mhc_diag.records import Report
 from mhc_diag.render.table.chart import Series, chart
 from mhc_diag.render.table.compared import SIDE_BY_SIDE, compared
 from mhc_diag.render.table.depths import depth_tables
+from mhc_diag.render.table.gated import blocks, ending, expected, gated, remedies
 from mhc_diag.render.table.head import grid, head, shared_head, tokens, varies
 from mhc_diag.render.table.health import definitions, health_table, shared_health
 from mhc_diag.render.table.look import Look, marked
@@ -46,6 +48,7 @@ def render(
     color: bool = False,
     all_sites: bool = False,
     unicode: bool = True,
+    gate: bool = False,
 ) -> str:
     """Reports as text for a terminal.
 
@@ -56,11 +59,30 @@ def render(
         color: with ANSI colours.
         all_sites: show every site in full.
         unicode: draw with more than ASCII.
+        gate: a few lines for each report, what was expected of it, and how it ends.
     """
     look = Look(max(width, NARROWEST), unicode)
-    parts = _one(reports[0], look, all_sites) if len(reports) == 1 else _several(reports, look)
     judged = () if verdict is None else verdict.lines
-    return printed(parts, look, color) + "".join(f"{wrapped(look.text(x), look.width)}\n" for x in judged)
+    if gate and verdict is not None:
+        parts: Iterable[RenderableType] = gated(reports, verdict, look)
+        judged = (*([""] if reports else []), *judged, *remedies(verdict), ending(verdict))
+    elif len(reports) == 1:
+        parts = _one(reports[0], look, all_sites)
+    else:
+        parts = _several(reports, look) if _comparable(reports) else blocks(reports, look, verdict)
+    shown = printed(parts, look, color)
+    return shown + "".join(f"{wrapped(look.text(line), look.width)}\n" for line in judged)
+
+
+def _comparable(reports: Sequence[Report]) -> bool:
+    """Whether numbers of the same depth can stand in a row."""
+    return len({report.streams for report in reports}) == 1
+
+
+def expectation(verdict: Verdict, *, width: int = 120) -> str:
+    """What was expected, as text that stands beside a report in another format."""
+    look = Look(max(width, NARROWEST), unicode=False)
+    return printed([expected(verdict, look)], look, color=False)
 
 
 def wrapped(line: str, width: int) -> str:

@@ -53,6 +53,18 @@ def head(report: Report, look: Look) -> Table:
     return grid([*_measured(report, look), *_definitions(report, look), *_caveats([report], look)])
 
 
+def block(report: Report, look: Look, profile: str = "") -> Iterator[Line]:
+    """The head without what the numbers mean."""
+    where = report.provenance
+    yield "target", Text(look.text(report.name), "bold")
+    yield "measured", Text(look.text(f"{where.method}: {where.how}"))
+    yield "size", _size(report)
+    if profile:
+        yield "profile", Text(look.text(profile))
+    yield from _certificates(report, look)
+    yield from _caveats([report], look)
+
+
 def shared_head(reports: Sequence[Report], look: Look) -> Table:
     """The head of several reports of the same size."""
     first = next(filter(varies, reports), reports[0])

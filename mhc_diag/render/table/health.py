@@ -30,7 +30,7 @@ def health_table(report: Report, look: Look) -> Stacked | None:
     table.add_column("single sites" + (", median" if varies(report) else ""), justify="right")
     table.add_column("all sites" + (", median" if varies(report) else ""), justify="right")
     if varies(report):
-        table.add_column("p05..p95", justify="right")
+        table.add_column("p05..p95", justify="right", overflow="fold")
     if look.width >= WIDE:
         table.add_column("= formula", style="dim")
     for card in cards:

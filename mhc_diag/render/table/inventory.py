@@ -13,7 +13,7 @@ from rich.text import Text
 from mhc_diag.render.table import NARROWEST, printed
 from mhc_diag.render.table.head import Line, grid
 from mhc_diag.render.table.look import Look
-from mhc_diag.render.table.worst import runs
+from mhc_diag.worst import runs
 
 if TYPE_CHECKING:
     from mhc_diag.sources.inventory.records import Inventory, Layout, Pattern, Place, Table

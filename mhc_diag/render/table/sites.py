@@ -15,7 +15,7 @@ from mhc_diag.render.table.columns import Group
 from mhc_diag.render.table.head import tokens, varies
 from mhc_diag.render.table.look import GAP, Look, marked
 from mhc_diag.render.table.numbers import ratio, span
-from mhc_diag.render.table.worst import Run, runs, worst_sites
+from mhc_diag.worst import Run, runs, worst_sites
 
 FULL_UP_TO = 24
 WORST_SHOWN = 12

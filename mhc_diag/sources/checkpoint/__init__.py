@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -18,14 +18,17 @@ from mhc_diag.sources.checkpoint.audit import audit
 from mhc_diag.sources.checkpoint.audit.seen import Seen
 from mhc_diag.sources.checkpoint.gathered import Gathered, gather
 from mhc_diag.sources.checkpoint.options import Options
+from mhc_diag.sources.checkpoint.promised import promise_of
 from mhc_diag.sources.checkpoint.recognised import Recognised, recognise
 from mhc_diag.sources.families import Dynamic, Settings
 from mhc_diag.sources.files.remote import Arrived, silent
 from mhc_diag.sources.files.tensors import TensorFile, open_tensors
 from mhc_diag.sources.printable import printable
-from mhc_diag.sources.readings import Reading, activations
-from mhc_diag.sources.readings.sampled import Sampled
+from mhc_diag.sources.readings import Reading
 from mhc_diag.sources.readings.zero import Zero
+
+if TYPE_CHECKING:
+    from mhc_diag.sources.readings.sampled import Sampled
 
 AXES: dict[str, Literal["token", "sample", "none"]] = {
     "static": "none",
@@ -108,6 +111,8 @@ def _reading(options: Options, found: Recognised) -> Reading:
             hint=f"leave out {flag}: the static matrices are all there is",
         )
     if options.activations is not None:
+        from mhc_diag.sources.readings import activations
+
         return activations.load(options.activations)
     numbers = options.samples * len(found.sites) * found.sites[0].streams ** 2
     if numbers > MOST_NUMBERS:
@@ -116,6 +121,8 @@ def _reading(options: Options, found: Recognised) -> Reading:
             f"at most {MOST_NUMBERS:,} fit",
             hint=f"ask for {options.samples * MOST_NUMBERS // numbers} samples or fewer",
         )
+    from mhc_diag.sources.readings.sampled import Sampled
+
     return Sampled(options.samples, options.correlation, options.seed)
 
 
@@ -144,6 +151,7 @@ def _stack(
             notes=settings.notes + file.notes,
             skipped=tuple(Skipped(printable(s.what), printable(s.reason)) for s in found.skipped),
             audit=audit(file, found, name, settings, gathered.tensors, seen),
+            promise=promise_of(found.name, family, name, settings),
         ),
         pre=mixing.pre,
         post=mixing.post,
@@ -155,8 +163,9 @@ def _stack(
 def _chosen(found: Recognised, variant: str, reading: Reading) -> dict[str, str | int | float]:
     """What else is needed to repeat the reading."""
     chosen: dict[str, str | int | float] = {"variant": variant} if len(found.family.VARIANTS) > 1 else {}
-    if isinstance(reading, Sampled):
-        chosen |= {"samples": reading.tokens, "correlation": reading.correlation, "seed": reading.seed}
+    if reading.name == "sampled":
+        drawn = cast("Sampled", reading)
+        chosen |= {"samples": drawn.tokens, "correlation": drawn.correlation, "seed": drawn.seed}
     return chosen
 
 

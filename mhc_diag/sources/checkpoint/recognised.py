@@ -14,8 +14,6 @@ from mhc_diag import plugins
 from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import Skipped
 from mhc_diag.sources.checkpoint.options import Options
-from mhc_diag.sources.checkpoint.selected import selected
-from mhc_diag.sources.counterfactual import parse
 from mhc_diag.sources.families import Family, FoundSite
 from mhc_diag.sources.files.tensors import TensorFile
 from mhc_diag.sources.printable import printable
@@ -106,6 +104,9 @@ def _asked_for(options: Options) -> list[tuple[str, Family]]:
     """The parameters that the user names, if there are any: then no layout is guessed."""
     if options.select is None:
         return []
+    from mhc_diag.sources.checkpoint.selected import selected
+    from mhc_diag.sources.counterfactual import parse
+
     projection = None if options.logits is None else parse(options.logits, flag="--logits")
     return [("selected", cast(Family, selected(options.select, projection)))]
 

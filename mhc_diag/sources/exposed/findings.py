@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mhc_diag.records import Exposed, MixingStack
+from mhc_diag.records import Exposed, MixingStack, Observation
 from mhc_diag.sources.exposed.capture import Event, Seen
 from mhc_diag.sources.exposed.match import TOLERANCE, Match, compare
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+UNAPPLIED, OTHER = "unapplied", "other-applied"
 GROUPS = 8
 """Sentences at most."""
 STOCHASTIC = 0.02
@@ -35,8 +36,11 @@ def told(stack: MixingStack, seen: Seen) -> MixingStack:
     if stack.streams < 2:
         return stack
     exposed = tuple(sorted(_exposed(stack, seen), key=lambda e: (e.site, e.path, e.position)))
-    notes = (*stack.provenance.notes, *sentences(exposed, stack))
-    return replace(stack, provenance=replace(stack.provenance, exposed=exposed, notes=notes))
+    every = tuple(observations(exposed, stack))
+    notes = (*stack.provenance.notes, *told_of(every))
+    remarks = (*stack.provenance.remarks, *(o for o in every if o.check in (UNAPPLIED, OTHER)))
+    found = replace(stack.provenance, exposed=exposed, notes=notes, remarks=remarks)
+    return replace(stack, provenance=found)
 
 
 def _exposed(stack: MixingStack, seen: Seen) -> Iterator[Exposed]:
@@ -94,8 +98,8 @@ def _is_doubly_stochastic(matrices: Tensor) -> bool:
     return bool((matrices >= 0).all()) and all(float(s) <= STOCHASTIC for s in sums)
 
 
-def sentences(exposed: Sequence[Exposed], stack: MixingStack) -> list[str]:
-    """One plain sentence for each group of places that differ in nothing but the number of a layer.
+def observations(exposed: Sequence[Exposed], stack: MixingStack) -> Iterator[Observation]:
+    """One for each group of places that differ in nothing but the number of a layer.
 
     Args:
         exposed: records of the stack.
@@ -103,12 +107,18 @@ def sentences(exposed: Sequence[Exposed], stack: MixingStack) -> list[str]:
     """
     groups: dict[tuple[str, str], list[int]] = {}
     for e in exposed:
-        words = _WORDS[e.relation]
-        if e.relation == "neither" and _is_identity(stack.matrices[e.site]):
-            words = "computes a mixing that the model does not apply: M is the identity"
+        check = OTHER if e.relation == "neither" else e.relation
+        if check == OTHER and _is_identity(stack.matrices[e.site]):
+            check = UNAPPLIED
         path = ".".join("*" if re.fullmatch(r"\d+", part) else part for part in e.path.split("."))
-        groups.setdefault((f"{path} {e.position}".strip(), words), []).append(e.site)
-    made = [f"{where} {words} ({_sites(sites)})" for (where, words), sites in groups.items()]
+        groups.setdefault((f"{path} {e.position}".strip(), check), []).append(e.site)
+    for (where, check), sites in groups.items():
+        yield Observation(check, where, f"{_WORDS[check]} ({_sites(sites)})")
+
+
+def told_of(found: Sequence[Observation]) -> list[str]:
+    """A sentence for each, up to a number."""
+    made = [observation.sentence for observation in found]
     more = f"{len(made) - GROUPS} more groups of places show a matrix"
     return made if len(made) <= GROUPS else [*made[:GROUPS], more]
 
@@ -117,7 +127,8 @@ _WORDS = {
     "equal": "is what is applied",
     "transposed": "is the transpose of what is applied",
     "either": "is what is applied, which is symmetric here",
-    "neither": "is a mixing matrix, and neither it nor its transpose is what is applied",
+    OTHER: "is a mixing matrix, and neither it nor its transpose is what is applied",
+    UNAPPLIED: "computes a mixing that the model does not apply: M is the identity",
 }
 
 

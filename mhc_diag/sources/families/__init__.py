@@ -29,6 +29,10 @@ and, where the values are known with which the code initialises the tensors of a
 
     initial(site) -> tensors by role
                  NaN for numbers that the code chooses for each layer
+
+and, where the code says what M is meant to be,
+
+    promise(variant, settings) -> Promise
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import numpy as np
 
 from mhc_diag.maths.caps import sinkhorn_caps
 from mhc_diag.maths.projections import sinkhorn
-from mhc_diag.records import Caps, Skipped
+from mhc_diag.records import Caps, Promise, Skipped
 from mhc_diag.sources.families import (
     MOST_CHANNELS,
     MOST_STREAMS,
@@ -29,6 +29,7 @@ from mhc_diag.sources.families import (
     Shapes,
     Tensors,
     _named,
+    _promised,
 )
 
 DEEPSEEK: Mapping[str, Any] = {"start": "softmax", "last": "columns"}
@@ -136,6 +137,20 @@ def caps(
     middle, far = (x[:, 2 * n :].reshape(-1, n, n) for x in (base, moved))
     found = sinkhorn_caps(middle, far, **formula.projection)
     return found.transposed() if formula.transposed else found
+
+
+def promise(formula: Formula) -> Promise:
+    """What the projection makes of any logits.
+
+    Example:
+        >>> promise(Formula({**DEEPSEEK, "iterations": 20, "eps": 1e-6}, transposed=True)).exact
+        'rows'
+    """
+    how = formula.projection
+    eps = 0.0 if how.get("eps_as") == "floor" else float(how["eps"])
+    return _promised.sinkhorn(
+        how["last"], transposed=formula.transposed, iterations=how["iterations"], eps=eps
+    )
 
 
 def sigmoid(z: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

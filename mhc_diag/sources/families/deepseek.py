@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from mhc_diag.records import Caps
+from mhc_diag.records import Caps, Promise
 from mhc_diag.sources.families import (
     Found,
     FoundSite,
@@ -143,6 +143,11 @@ def caps(
     return _fused.caps(*_fused.base_and_scale(tensors, n), reach, n, _formula(variant, settings))
 
 
+def promise(variant: str, settings: Settings) -> Promise:
+    """Of the projection."""
+    return _fused.promise(_formula(variant, settings))
+
+
 def initial(site: FoundSite) -> dict[str, np.ndarray[Any, Any]]:
     """What transformers and nanowhale start from: base 0, scale 1."""
     return {"base": np.zeros(site.streams * (site.streams + 2)), "scale": np.ones(3)}
@@ -167,7 +172,7 @@ def _formula(variant: str, settings: Settings) -> _fused.Formula:
     usual = _fused.Formula(projection, True, small, float(known.get("mhc_post_mult_value", FACTOR.default)))
     if variant == "headless":
         return replace(usual, pre_eps=None)
-    return replace(usual, transposed=variant != "nanowhale")
+    return replace(usual, transposed=variant not in ("nanowhale", "transformers-5.8.0"))
 
 
 def _as_in_5_8_0(z: np.ndarray[Any, Any], n: int, settings: Settings) -> Mixing:

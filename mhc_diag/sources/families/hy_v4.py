@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from mhc_diag.maths.caps import identity_caps
-from mhc_diag.records import Caps, Skipped
+from mhc_diag.records import Caps, Promise, Skipped
 from mhc_diag.sources.families import (
     MOST_STREAMS,
     Found,
@@ -33,6 +33,7 @@ from mhc_diag.sources.families import (
     _configured,
     _fused,
     _named,
+    _promised,
 )
 from mhc_diag.sources.readings import Read
 
@@ -111,6 +112,11 @@ def caps(
 ) -> Caps:
     """Exactly 1."""
     return identity_caps(len(sites))
+
+
+def promise(variant: str, settings: Settings) -> Promise:
+    """Streams are not mixed."""
+    return _promised.IDENTITY
 
 
 def initial(site: FoundSite) -> dict[str, np.ndarray[Any, Any]]:

@@ -21,8 +21,18 @@ from typing import Any
 import numpy as np
 
 from mhc_diag.maths.caps import doubly_stochastic_caps
-from mhc_diag.records import Caps
-from mhc_diag.sources.families import Found, FoundSite, Mixing, Settings, Shapes, Tensors, Variant, _joint
+from mhc_diag.records import Caps, Promise
+from mhc_diag.sources.families import (
+    Found,
+    FoundSite,
+    Mixing,
+    Settings,
+    Shapes,
+    Tensors,
+    Variant,
+    _joint,
+    _promised,
+)
 
 TITLE = "KromHC (Kronecker products)"
 GENERIC = False
@@ -78,6 +88,11 @@ def caps(
 ) -> Caps:
     """Rows and columns sum to 1 for every input."""
     return doubly_stochastic_caps(len(sites))
+
+
+def promise(variant: str, settings: Settings) -> Promise:
+    """Sums are 1 to rounding for every input."""
+    return _promised.doubly_stochastic("both")
 
 
 def initial(site: FoundSite) -> dict[str, np.ndarray[Any, Any]]:

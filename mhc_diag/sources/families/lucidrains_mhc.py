@@ -30,7 +30,7 @@ import numpy as np
 
 from mhc_diag.maths.caps import identity_caps, sinkhorn_caps
 from mhc_diag.maths.projections import sinkhorn
-from mhc_diag.records import Caps, Skipped
+from mhc_diag.records import Caps, Promise, Skipped
 from mhc_diag.sources import sequence
 from mhc_diag.sources.families import (
     MOST_CHANNELS,
@@ -43,6 +43,7 @@ from mhc_diag.sources.families import (
     Tensors,
     Variant,
     _joint,
+    _promised,
 )
 from mhc_diag.sources.families._configured import configured, iterations
 from mhc_diag.sources.readings import Read
@@ -177,6 +178,12 @@ def caps(
         )
     found = [_caps(t, None if reach is None else reach[k], settings) for k, t in enumerate(tensors)]
     return Caps(np.array([rows for rows, _ in found]), np.array([columns for _, columns in found]))
+
+
+def promise(variant: str, settings: Settings) -> Promise:
+    """Of the projection, which is what all versions mean to apply."""
+    count = int(settings.values.get("sinkhorn_iters", 0))
+    return _promised.sinkhorn(PROJECTION["last"], transposed=True, iterations=count)
 
 
 def initial(site: FoundSite) -> dict[str, np.ndarray[Any, Any]]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from mhc_diag.records import Caps, Skipped
+from mhc_diag.records import Caps, Promise, Skipped
 from mhc_diag.sources.families import (
     Found,
     FoundSite,
@@ -138,6 +138,11 @@ def caps(
     """Columns of H sum to at most 1, rows by how far `mapping_proj` can move the logits."""
     n = sites[0].streams
     return _fused.caps(*_bias_and_alpha(sites, tensors), reach, n, _formula(variant, settings))
+
+
+def promise(variant: str, settings: Settings) -> Promise:
+    """Of the projection."""
+    return _fused.promise(_formula(variant, settings))
 
 
 def initial(site: FoundSite) -> dict[str, np.ndarray[Any, Any]]:

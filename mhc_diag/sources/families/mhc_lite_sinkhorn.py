@@ -20,8 +20,18 @@ import numpy as np
 
 from mhc_diag.maths.caps import sinkhorn_caps
 from mhc_diag.maths.projections import sinkhorn
-from mhc_diag.records import Caps
-from mhc_diag.sources.families import Found, FoundSite, Mixing, Settings, Shapes, Tensors, Variant, _joint
+from mhc_diag.records import Caps, Promise
+from mhc_diag.sources.families import (
+    Found,
+    FoundSite,
+    Mixing,
+    Settings,
+    Shapes,
+    Tensors,
+    Variant,
+    _joint,
+    _promised,
+)
 from mhc_diag.sources.families._configured import configured, iterations
 
 TITLE = "mHC in the code of mHC-lite"
@@ -90,6 +100,11 @@ def caps(
         moved = scale[:, None, None] * most
     iterations = int(settings.values["sinkhorn_iters"])
     return sinkhorn_caps(middle, moved, iterations=iterations, last="rows").transposed()
+
+
+def promise(variant: str, settings: Settings) -> Promise:
+    """Of the projection."""
+    return _promised.sinkhorn("rows", transposed=True, iterations=int(settings.values["sinkhorn_iters"]))
 
 
 def initial(site: FoundSite) -> dict[str, np.ndarray[Any, Any]]:

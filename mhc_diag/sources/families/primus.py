@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mhc_diag.records import Caps
+from mhc_diag.records import Caps, Promise
 from mhc_diag.sources.families import (
     Found,
     FoundSite,
@@ -101,6 +101,11 @@ def caps(
     """Columns of comb sum to at most 1, rows by how far `fn` can move the logits."""
     n = sites[0].streams
     return _fused.caps(*_fused.base_and_scale(tensors, n), reach, n, _formula(variant, settings))
+
+
+def promise(variant: str, settings: Settings) -> Promise:
+    """Of the projection."""
+    return _fused.promise(_formula(variant, settings))
 
 
 def initial(site: FoundSite) -> dict[str, np.ndarray[Any, Any]]:

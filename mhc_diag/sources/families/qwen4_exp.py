@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mhc_diag.maths.caps import identity_caps
-from mhc_diag.records import Caps, Skipped
+from mhc_diag.records import Caps, Promise, Skipped
 from mhc_diag.sources.families import (
     MOST_STREAMS,
     Found,
@@ -27,6 +27,7 @@ from mhc_diag.sources.families import (
     Variant,
     _fused,
     _named,
+    _promised,
 )
 
 TITLE = "Qwen4-Exp (block_inject_weight: streams that are not mixed)"
@@ -88,6 +89,11 @@ def caps(
 ) -> Caps:
     """Exactly 1."""
     return identity_caps(len(sites))
+
+
+def promise(variant: str, settings: Settings) -> Promise:
+    """Streams are not mixed."""
+    return _promised.IDENTITY
 
 
 def _parse(name: str) -> _named.Place | None:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mhc_diag.maths.projections import orthostochastic, sinkhorn
-from mhc_diag.records import Skipped
+from mhc_diag.records import Promise, Skipped
 from mhc_diag.sources import sequence
 from mhc_diag.sources.families import (
     MOST_STREAMS,
@@ -33,6 +33,7 @@ from mhc_diag.sources.families import (
     Tensors,
     Variant,
     _joint,
+    _promised,
 )
 from mhc_diag.sources.families._configured import Wanted, configured, tell
 
@@ -125,6 +126,13 @@ def build(
     whole = variant == "sinkhorn" and all(len(z) == n for z in logits)
     tau = float(settings.values["sinkhorn_tau"]) if whole else 1.0
     return Mixing(matrices, np.stack(logits)[:, None] / tau if whole else None, pre, post)
+
+
+def promise(variant: str, settings: Settings) -> Promise:
+    """Of the projection: Newton and Schulz leave neither side exact."""
+    if variant == "orthostochastic":
+        return _promised.doubly_stochastic("")
+    return _promised.sinkhorn("columns", transposed=True, iterations=int(settings.values["sinkhorn_iters"]))
 
 
 def initial(site: FoundSite) -> dict[str, np.ndarray[Any, Any]]:

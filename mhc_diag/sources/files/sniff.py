@@ -24,6 +24,18 @@ LFS = b"version https://git-lfs.github.com/spec/"
 MARKUP = (b"<!doctype", b"<html", b"<head", b"<?xml")
 START = 512
 """Bytes that are looked at."""
+UNPACK = "unpack it, and give what is inside"
+OTHERS = {
+    b"GGUF": ("a GGUF file, which is not read", "give the checkpoint that it was converted from"),
+    b"\x89HDF\r\n": ("an HDF5 file, as Keras writes, which is not read", "save it with torch or safetensors"),
+    b"\x93NUMPY": ("an array of numpy, expected tensors with names", "save them with safetensors.numpy"),
+    b"\x1f\x8b": ("compressed by gzip", UNPACK),
+    b"\x28\xb5\x2f\xfd": ("compressed by zstd", UNPACK),
+    b"\xfd7zXZ\x00": ("compressed by xz", UNPACK),
+    b"BZh": ("compressed by bzip2", UNPACK),
+}
+"""How files begin that are taken for checkpoints, what they are, and what helps."""
+TORCH_TAR = (b"sys_info", b"pickle", b"storages", b"tensors")  # members that torch wrote before 0.1.10
 LONGEST_HEADER = 100_000_000  # the safetensors library's own limit
 
 
@@ -60,10 +72,15 @@ def sniff(file: Bytes) -> Kind:
     if start.startswith(b"\x80") and MAGIC in start[: HEAD + len(MAGIC)]:
         return "torch-legacy"
     if start[TAR_AT:].startswith(TAR):
+        old = start.removeprefix(b"./").startswith(TORCH_TAR)
+        what = "as torch wrote before 0.1.10, which is not read" if old else "which is not read"
         raise MhcDiagError(
-            f"{file.name} is a tar archive, as torch wrote before 0.1.10, which is not read",
-            hint="load it with torch 1.x and save it again",
+            f"{file.name} is a tar archive, {what}",
+            hint="load it with torch 1.x and save it again" if old else UNPACK,
         )
+    for magic, (what, hint) in OTHERS.items():
+        if start.startswith(magic):
+            raise MhcDiagError(f"{file.name} is {what}", hint=hint)
     if _has_header(start):
         _check_header(file, start)
         return "safetensors"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mhc_diag.records import Site, Skipped
+from mhc_diag.records import Observation, Site, Skipped
 from mhc_diag.sources.probe.codes import Code
 from mhc_diag.sources.probe.fits import fitted_notes, undetermined
 from mhc_diag.sources.probe.persistence import persistence
@@ -44,6 +44,8 @@ class Chain:
     """Which of the sites were fitted to values, from 0."""
     last: int = 0
     """The number of the path's last site among all codes."""
+    remarks: tuple[Observation, ...] = ()
+    """What the report tells apart from the gains."""
 
 
 def longest(codes: Sequence[Code], wanted: int | None = None, inside: Collection[Code] = ()) -> Chain | None:
@@ -72,7 +74,9 @@ def longest(codes: Sequence[Code], wanted: int | None = None, inside: Collection
     notes = (*_factors(path), *_other_paths(codes, sites[0].space))
     made = _chain(path, sites, reasons, n)
     lasting = persistence(made.codes[slice(*made.run)], made.matrices)
-    return replace(made, notes=(*notes, *made.notes, *lasting), last=end[1].number)
+    told = (remark.sentence for remark in lasting)
+    remarks = (*made.remarks, *lasting)
+    return replace(made, notes=(*notes, *made.notes, *told), remarks=remarks, last=end[1].number)
 
 
 def _factors(path: Sequence[Code]) -> tuple[str, ...]:
@@ -123,6 +127,7 @@ def _chain(path: Sequence[Code], sites: Sequence[Code], reasons: list[str | None
             sites[0].space,
             _skipped(sites, reasons, breaks, (0, 0)),
             tuple(sites),
+            remarks=_weak(sites, reasons, streams),
         )
     return Chain(
         matrices=torch.stack([_matrix(code) for code in kept]),
@@ -134,6 +139,16 @@ def _chain(path: Sequence[Code], sites: Sequence[Code], reasons: list[str | None
         run=(first, last),
         notes=fitted_notes([code.fits for code in kept]),
         fitted=tuple(number for number, code in enumerate(kept) if code.fits),
+        remarks=_weak(sites, reasons, streams),
+    )
+
+
+def _weak(sites: Sequence[Code], reasons: Sequence[str | None], streams: int) -> tuple[Observation, ...]:
+    """The sites that are square and were not measured all the same: what was read there is too uncertain."""
+    return tuple(
+        Observation("weak-certificate", Site(code.path, code.kind, i).label or f"site {i}", reason)
+        for i, (code, reason) in enumerate(zip(sites, reasons, strict=True))
+        if reason and tuple(_matrix(code).shape[1:]) == (streams, streams)
     )
 
 

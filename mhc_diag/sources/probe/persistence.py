@@ -7,14 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mhc_diag.records import Observation
 from mhc_diag.sources.probe.codes import Code
 
+NOT_PERSISTENT = "not-persistent"
 RANK_ONE = 1e-6
 """Largest entry, relative to that of the matrix, that may be left when a matrix of rank one is taken out."""
 
 
-def persistence(sites: Sequence[Code], matrices: Tensor) -> tuple[str, ...]:
-    """A line where streams do not persist: there is then nothing for a composite over depth to amplify.
+def persistence(sites: Sequence[Code], matrices: Tensor) -> tuple[Observation, ...]:
+    """What to say where streams do not persist: there is then nothing for a composite over depth to amplify.
 
     Either they are collapsed before the branch is added, which leaves sites of one stream, or after it, which
     leaves matrices of rank one: every stream is expanded from the same mixture.
@@ -23,21 +25,24 @@ def persistence(sites: Sequence[Code], matrices: Tensor) -> tuple[str, ...]:
         sites: the measured sites in order.
         matrices: their operators (L, T, n, n).
     """
-    lines = []
+    found = []
     inner = [code.widest for code in sites if code.streams == 1 < code.widest]
     if inner:
-        lines.append(
-            f"{len(inner)} of {len(sites)} sites expand one stream to {max(inner)} and collapse them again "
-            "before the branch is added: no streams persist from site to site"
+        text = (
+            f"expand one stream to {max(inner)} and collapse them again before the branch is added: "
+            "no streams persist from site to site"
         )
+        found.append(Observation(NOT_PERSISTENT, f"{len(inner)} of {len(sites)} sites", text))
     if matrices.shape[-1] > 1 and len(sites) > 1:
         single = sum(map(has_rank_one, matrices[1:]))
         if single:
-            lines.append(
-                f"{single} of the {len(sites) - 1} sites after the first have an M of rank one: the streams "
-                "are one mixture before them, collapsed and expanded again, and do not persist"
+            text = (
+                "have an M of rank one: the streams are one mixture before them, collapsed and expanded "
+                "again, and do not persist"
             )
-    return tuple(lines)
+            where = f"{single} of the {len(sites) - 1} sites after the first"
+            found.append(Observation(NOT_PERSISTENT, where, text))
+    return tuple(found)
 
 
 def has_rank_one(matrices: Tensor) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mhc_diag.errors import MhcDiagError, NothingToCheck
-from mhc_diag.records import MixingStack, Provenance, Skipped
+from mhc_diag.records import MixingStack, Observation, Provenance, Skipped
 from mhc_diag.sources.inputs import Arguments, as_call
 from mhc_diag.sources.probe import chain, divisions, unapplied
 from mhc_diag.sources.probe.arguments import copied
@@ -119,6 +119,7 @@ def _stack(
         if failure is not None:
             raise MhcDiagError(f"{name} raised {message}", hint=advice(failure, call)) from failure
         raise _nothing(mode, found, name, call)
+    not_applied = _unapplied(mode, found)
     branches = rows(found.codes[slice(*found.run)], mode.branches.of_site, found.space.tokens)
     return MixingStack(
         name=name,
@@ -137,9 +138,15 @@ def _stack(
             certificates=found.certificates,
             fitted=found.fitted,
             settings={"torch": torch.__version__, "model": type(model).__name__},
-            notes=(*_divided(mode, found, told), *found.notes, *_unapplied(mode, found), *branches.notes),
+            notes=(
+                *_divided(mode, found, told),
+                *found.notes,
+                *(r.sentence for r in not_applied),
+                *branches.notes,
+            ),
             skipped=(*found.skipped, *_lost(mode, found)),
             failure=message,
+            remarks=(*found.remarks, *not_applied),
         ),
         explanations=explanations(mode.trace, found) if mode.trace is not None else (),
     )
@@ -151,8 +158,8 @@ def _divided(mode: Follow, found: chain.Chain, told: bool) -> list[str]:
     return [divisions.note(found.space.divisions, where, told)] if found.space.divisions else []
 
 
-def _unapplied(mode: Follow, found: chain.Chain) -> tuple[str, ...]:
-    return unapplied.sentences(mode.unapplied.found, found.codes[slice(*found.run)])
+def _unapplied(mode: Follow, found: chain.Chain) -> tuple[Observation, ...]:
+    return unapplied.observations(mode.unapplied.found, found.codes[slice(*found.run)])
 
 
 def _lost(mode: Follow, found: chain.Chain) -> list[Skipped]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mhc_diag.records import Observation
 from mhc_diag.sources.probe.codes import Code
 from mhc_diag.sources.probe.layout import Labels, decode
 from mhc_diag.sources.probe.memory import Shadow
@@ -86,8 +87,8 @@ def _is_identity(matrices: Tensor) -> bool:
     return bool(((matrices - eye).abs() <= TOLERANCE).all())
 
 
-def sentences(found: dict[Code, str], sites: Sequence[Code]) -> tuple[str, ...]:
-    """One sentence for each kind of module, with the number of sites.
+def observations(found: dict[Code, str], sites: Sequence[Code]) -> tuple[Observation, ...]:
+    """One for each kind of module, with the number of sites.
 
     Args:
         found: what was found.
@@ -99,7 +100,11 @@ def sentences(found: dict[Code, str], sites: Sequence[Code]) -> tuple[str, ...]:
         if code in found
     )
     return tuple(
-        f"{module} computes a mixing of the streams that the model does not apply: M is the identity "
-        f"({count} site{'s' if count > 1 else ''})"
+        Observation(
+            "unapplied",
+            module,
+            "computes a mixing of the streams that the model does not apply: M is the identity "
+            f"({count} site{'s' if count > 1 else ''})",
+        )
         for module, count in modules.items()
     )

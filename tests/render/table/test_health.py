@@ -50,6 +50,16 @@ def test_every_metric_has_its_formula(reports, width, count):
     assert max(map(len, table.render(reports[-count:], width=width).splitlines())) <= width
 
 
+@pytest.mark.parametrize("width", [72, 80])
+def test_a_narrow_terminal_loses_no_digit(width):
+    report = {c.name: analyse(c.parts()) for c in cases(Simulation(depth=64, seeds=5))}["mHC"]
+    low, high = (last(report, "sigma_min_meanfree", s) for s in ("p05", "p95"))
+    text = table.render([report], width=width)
+    block = text[text.index("\nsigma_min_meanfree") :].partition("spectral_norm")[0]
+    ends = re.findall(r"\S+$", block, re.MULTILINE)
+    assert len(low) + len(high) > 12 and f"{low}..{high}" in "".join(ends), block
+
+
 def test_streams_that_become_one_are_not_called_healthy():
     reports = {c.name: analyse(c.parts()) for c in cases(Simulation(depth=64, seeds=5))}
     assert "the streams are averaged" in reports["mHC"].summary

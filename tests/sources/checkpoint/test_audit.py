@@ -170,7 +170,7 @@ def test_directions_of_zero(tmp_path: Path) -> None:
     tensors = healthy()
     tensors[name(0, "fn")].zero_()
     tensors[name(4, "fn")].zero_()
-    item = only(tensors, "all-zero", tmp_path)
+    item = only(tensors, "reads-nothing", tmp_path)
     assert item.where == f"2 of 6 sites, first {label(0)}"
     assert item.text == "fn is all zero: the mixing does not depend on the streams"
     tensors[name(0, "fn")][0, 0] = tensors[name(4, "fn")][0, 0] = 1e-6
@@ -339,7 +339,7 @@ def test_what_has_not_moved_is_equal_for_that_reason(tmp_path: Path) -> None:
     tensors = started()
     for site in range(6):
         tensors[name(site, "fn")].zero_()
-    assert set(observed(tensors, tmp_path)) == {"unmoved", "all-zero", "dtypes"}
+    assert set(observed(tensors, tmp_path)) == {"unmoved", "reads-nothing", "dtypes"}
     for site in range(6):
         tensors[name(site, "fn")].fill_(0.02)  # drawn once and copied
     assert set(observed(tensors, tmp_path)) == {"unmoved", "identical", "dtypes"}
@@ -397,7 +397,7 @@ def test_small_parameters_in_low_precision(dtype: torch.dtype, told: str, tmp_pa
 
 def test_directions_in_low_precision_have_another_effect(tmp_path: Path) -> None:
     tensors = {k: v.bfloat16() if k.endswith("fn") else v for k, v in healthy().items()}
-    item = only(tensors, "low-precision", tmp_path)
+    item = only(tensors, "low-precision-reads", tmp_path)
     assert item.where == "fn"
     assert item.text == "bfloat16: what it reads off the streams is rounded by up to 0.4%"
 

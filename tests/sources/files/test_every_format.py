@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import torch.distributed.checkpoint as dcp
+from torch import nn
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import MixingStack
@@ -56,6 +59,51 @@ def nested(folder: Path) -> Path:
     return folder / "last.ckpt"
 
 
+def plain_bin(folder: Path) -> Path:
+    torch.save(TENSORS, folder / "pytorch_model.bin")
+    return folder / "pytorch_model.bin"
+
+
+def lightning(folder: Path) -> Path:
+    """As its trainer lays it out."""
+    saved = {"epoch": 3, "global_step": 90, "pytorch-lightning_version": "2.5.0", "state_dict": TENSORS}
+    saved |= {"loops": {"fit_loop": {"state_dict": {}}}, "callbacks": {}, "hyper_parameters": dict(CONFIG)}
+    torch.save(saved | {"optimizer_states": [{"state": {}}], "lr_schedulers": []}, folder / "epoch=3.ckpt")
+    return folder / "epoch=3.ckpt"
+
+
+def distributed(folder: Path) -> Path:
+    with warnings.catch_warnings(action="ignore"):  # that there is but one process
+        dcp.save(dict(TENSORS), checkpoint_id=folder, no_dist=True)
+    return folder
+
+
+def program(folder: Path) -> Path:
+    torch.export.save(torch.export.export(tree(), (torch.ones(2),)), folder / "model.pt2")
+    return folder / "model.pt2"
+
+
+class Branch(nn.Module):
+    """A node of a model that does nothing with its tensors."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + sum(tensor.float().sum() for tensor in self.state_dict(keep_vars=True).values())
+
+
+def tree() -> nn.Module:
+    """A module whose state is TENSORS."""
+    root = Branch()
+    for name, tensor in TENSORS.items():
+        *path, last = name.split(".")
+        node: nn.Module = root
+        for part in path:
+            if part not in node._modules:
+                node.add_module(part, Branch())
+            node = node.get_submodule(part)
+        node.register_parameter(last, nn.Parameter(tensor.clone()))
+    return root
+
+
 def one_file(folder: Path) -> Path:
     safetensors.torch.save_file(TENSORS, folder / "model.safetensors")
     return folder / "model.safetensors"
@@ -90,7 +138,10 @@ def no_index(folder: Path) -> Path:
     return folder
 
 
-FORMS = [zipped, legacy, nested, one_file, safe_shards, torch_shards, hub_folder, no_index]
+FORMS = [
+    *(zipped, legacy, nested, plain_bin, lightning, distributed, program),
+    *(one_file, safe_shards, torch_shards, hub_folder, no_index),
+]
 SAFE = [one_file, safe_shards]
 
 

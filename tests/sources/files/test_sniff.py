@@ -1,8 +1,12 @@
 """Every way in which a file can be no checkpoint gets its own plain words, before a parser sees it."""
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import struct
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -41,6 +45,20 @@ def overlapping() -> bytes:
     return plain[:start] + entry * 3 + bytes(tail)
 
 
+def tarred(*members: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in members:
+            archive.addfile(tarfile.TarInfo(name))
+    return buffer.getvalue()
+
+
+def an_array() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.eye(4))
+    return buffer.getvalue()
+
+
 SAFE = safetensors.numpy.save({"mix": np.eye(4)})
 BAD = {
     "empty": (b"", "is empty", "download"),
@@ -72,6 +90,15 @@ BAD = {
     ),
     "header longer than the file": (SAFE[:40], "is truncated", "compare the sizes"),
     "plain pickle": (b"\x80\x04}\x94.", "neither a torch checkpoint nor safetensors", "torch.save"),
+    "GGUF": (b"GGUF\x03\0\0\0", "is a GGUF file", "converted from"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n", "is an HDF5 file", "safetensors"),
+    "one array": (an_array(), "is an array of numpy", "safetensors.numpy"),
+    "gzip": (gzip.compress(SAFE), "compressed by gzip", "unpack"),
+    "xz": (lzma.compress(SAFE), "compressed by xz", "unpack"),
+    "bzip2": (bz2.compress(SAFE), "compressed by bzip2", "unpack"),
+    "zstd": (b"\x28\xb5\x2f\xfd\x04\x00\x01\x00\x00", "compressed by zstd", "unpack"),
+    "tar of something else": (tarred("model_config.yaml", "weights.ckpt"), "is a tar archive", "unpack"),
+    "tar of torch": (tarred("sys_info", "pickle", "storages", "tensors"), "before 0.1.10", "torch 1.x"),
     "text": (b'{"error": "not found"}', "neither a torch checkpoint nor safetensors", "torch.save"),
 }
 

@@ -14,20 +14,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import mhc_diag
-from mhc_diag.sources.checkpoint import scan_checkpoint
+from mhc_diag.sources.checkpoint import scan_variants
 from mhc_diag.sources.checkpoint.options import Options
 
 N, C, TOKENS = 4, 24, 4096
 
 
-class DeepSeekSite(nn.Module):
-    """One update of transformers' DeepSeek-V4."""
+class TransformersSite(nn.Module):
+    """One update of a model of transformers."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, config: str, module: str) -> None:
         super().__init__()
-        modeling = importlib.import_module("transformers.models.deepseek_v4.modeling_deepseek_v4")
-        config = importlib.import_module("transformers").DeepseekV4Config(hidden_size=C, hc_mult=N)
-        self.attn_hc = modeling.DeepseekV4HyperConnection(config)
+        modeling = importlib.import_module(f"transformers.models.{name}.modeling_{name}")
+        made = getattr(importlib.import_module("transformers"), config)(hidden_size=C, hc_mult=N)
+        self.attn_hc = getattr(modeling, module)(made)
         self.branch = nn.Linear(C, C)
 
     def forward(self, streams: Tensor) -> Tensor:
@@ -36,17 +36,44 @@ class DeepSeekSite(nn.Module):
 
 
 class HyperConnectionsSite(nn.Module):
-    """One update of hyper-connections' mHC, whose streams lie in the batch."""
+    """One update of the library hyper-connections, whose streams lie in the batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str, name: str) -> None:
         super().__init__()
-        module = importlib.import_module("hyper_connections").mHC
-        self.hc = module(N, dim=C, branch=nn.Linear(C, C), layer_index=0)
+        of_class = getattr(importlib.import_module(module), name)
+        self.hc = of_class(N, dim=C, branch=nn.Linear(C, C), layer_index=0)
 
     def forward(self, streams: Tensor) -> Tensor:
         batch, tokens, _, _ = streams.shape
         mixed = self.hc(streams.permute(0, 2, 1, 3).reshape(batch * N, tokens, C))
         return mixed.reshape(batch, N, tokens, C).permute(0, 2, 1, 3)
+
+
+class SecondVersion(HyperConnectionsSite):
+    """One update of its mHCv2, whose streams have an axis of their own."""
+
+    def forward(self, streams: Tensor) -> Tensor:
+        return self.hc(streams)
+
+
+def deepseek_v4() -> nn.Module:
+    return TransformersSite("deepseek_v4", "DeepseekV4Config", "DeepseekV4HyperConnection")
+
+
+def glm5_next() -> nn.Module:
+    return TransformersSite("glm5_next", "Glm5NextTextConfig", "Glm5NextTextHyperConnection")
+
+
+def hc() -> nn.Module:
+    return HyperConnectionsSite("hyper_connections.hyper_connections", "HyperConnections")
+
+
+def mhc() -> nn.Module:
+    return HyperConnectionsSite("hyper_connections", "mHC")
+
+
+def mhc_v2() -> nn.Module:
+    return SecondVersion("hyper_connections.mHCv2", "mHC")
 
 
 def perturbed(module: nn.Module) -> nn.Module:
@@ -63,16 +90,12 @@ def gains(matrices: Any, axis: int) -> np.ndarray[Any, Any]:
     return np.abs(np.asarray(matrices)[0].sum(axis=axis)).max(axis=-1)
 
 
-CASES = [
-    (DeepSeekSite, "attn_hc", 0.0),
-    (DeepSeekSite, "attn_hc", 0.6),
-    (HyperConnectionsSite, "hc", 0.0),
-    (HyperConnectionsSite, "hc", 0.6),
-]
+SITES = (deepseek_v4, glm5_next, hc, mhc, mhc_v2)
 
 
-@pytest.mark.parametrize(("make", "name", "correlation"), CASES)
-def test_mean_and_p99_agree(make: Any, name: str, correlation: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("correlation", [0.0, 0.6])
+@pytest.mark.parametrize("make", SITES, ids=lambda make: make.__name__)
+def test_mean_and_p99_agree(make: Any, correlation: float, tmp_path: Path) -> None:
     site = perturbed(make())
     torch.manual_seed(11)
     own, common = torch.randn(2, TOKENS // 2, N, C), torch.randn(2, TOKENS // 2, 1, C)
@@ -83,7 +106,7 @@ def test_mean_and_p99_agree(make: Any, name: str, correlation: float, tmp_path: 
     tensors = {key: value for key, value in state.items() if ".branch." not in key}
     save_file(tensors, tmp_path / "site.safetensors")
     options = Options(samples=TOKENS, correlation=correlation, seed=5)
-    stack = scan_checkpoint(tmp_path / "site.safetensors", options)
+    stack = scan_variants(tmp_path / "site.safetensors", options)[0]
     assert (stack.provenance.method, stack.provenance.token_axis) == ("sampled", "sample")
     assert stack.matrices.shape == (1, TOKENS, N, N)
     for axis in (-1, -2):

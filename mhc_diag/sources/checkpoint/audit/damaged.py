@@ -68,7 +68,7 @@ def _all_zero(subject: Subject, seen: Seen) -> Iterator[Observation]:
     for role in dict.fromkeys(role for site in subject.sites for role in site.reads if role in DIRECTIONS):
         if numbers := [i for i in sites if _zero(seen, subject.sites[i].reads.get(role))]:
             text = f"{role} is all zero: the mixing does not depend on the streams"
-            yield Observation("all-zero", sites_at(numbers, subject.sites), text)
+            yield Observation("reads-nothing", sites_at(numbers, subject.sites), text)
     if numbers := np.flatnonzero((subject.matrices == 0).all(axis=(1, 2))).tolist():
         yield Observation(
             "all-zero", sites_at(numbers, subject.sites), "M is 0: nothing of the streams is left"

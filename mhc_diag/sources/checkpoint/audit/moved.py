@@ -44,7 +44,7 @@ def _distances(subject: Subject) -> Iterator[Observation]:
     if not len(known) or not distances[known].any():
         return
     far = distances[known]
-    low, middle, high = (_number(float(x)) for x in (far.min(), np.median(far), far.max()))
+    low, middle, high = (_number(float(x)) for x in (far.min(), _median(far), far.max()))
     furthest = label(subject.sites[int(known[np.argmax(distances[known])])])
     if len(known) == 1:
         text = f"M is {high} from where the code starts it (Frobenius)"
@@ -76,6 +76,12 @@ def _stuck(subject: Subject, number: int) -> bool:
     if subject.logits is not None and subject.first_logits is not None:
         return bool(np.array_equal(subject.logits[number], subject.first_logits[number]))
     return subject.first is not None and bool(np.array_equal(subject.matrices[number], subject.first[number]))
+
+
+def _median(numbers: np.ndarray[Any, Any]) -> float:
+    """That of numpy brings numpy.ma in, which takes as long to import as the parameters to read."""
+    ordered = np.sort(numbers)
+    return float(ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1].mean())
 
 
 def _number(value: float) -> str:

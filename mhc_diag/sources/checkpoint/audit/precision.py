@@ -75,7 +75,8 @@ def _low(
             )
         sites = max(map(len, names_by_role.values()))
         part = "" if sites == count else f" at {sites} of {count} sites"
-        yield Observation("low-precision", joined([*names_by_role]), f"{dtype}{part}: {effect}")
+        check = "low-precision-reads" if large else "low-precision"
+        yield Observation(check, joined([*names_by_role]), f"{dtype}{part}: {effect}")
 
 
 def _by_role(tables: Sequence[Mapping[str, str]], file: TensorFile) -> dict[str, dict[str, list[str]]]:

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from mhc_diag.render.table.worst import runs, worst_sites
+from mhc_diag.worst import runs, worst_sites
 
 NAN, INF = math.nan, math.inf
 

@@ -8,8 +8,8 @@ little-endian, with dtype and shape beside. Numbers that JSON lacks are the stri
 from __future__ import annotations
 
 import base64
-import math
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ from mhc_diag.records import (
     Skipped,
     Triangle,
 )
+from mhc_diag.schema.numbers import number_in, number_out
+from mhc_diag.schema.verdicts import verdict_in, verdict_out
 from mhc_diag.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def to_document(reports: Sequence[Report], verdict: Verdict | None = None) -> di
         >>> to_document([])
         {'schema': 'mhc-diag/report', 'version': 1, 'reports': []}
     """
-    judged = {} if verdict is None else {"verdict": _verdict_out(verdict)}
+    judged = {} if verdict is None else {"verdict": verdict_out(verdict)}
     return {"schema": SCHEMA, "version": VERSION, **judged, "reports": [_report_out(r) for r in reports]}
 
 
@@ -67,22 +69,36 @@ def from_document(document: Any, source: str) -> list[Report]:
             f"{source} has schema version {document.get('version')!r}, this program reads {VERSION}",
             hint="save the report again with this version of mhc-diag",
         )
-    try:
+    with _complaints(source):
         return [_report_in(r) for r in document["reports"]]
+
+
+def verdict_of(document: Any, source: str) -> Verdict | None:
+    """The verdict in what `to_document` made, if there is one.
+
+    Args:
+        document: parsed JSON that `from_document` accepts.
+        source: the file's name, for the error message.
+
+    Raises:
+        MhcDiagError: the verdict is damaged.
+
+    Example:
+        >>> verdict_of(to_document([], Verdict("passed")), "saved.json").outcome
+        'passed'
+    """
+    with _complaints(source):
+        return None if document.get("verdict") is None else verdict_in(document["verdict"])
+
+
+@contextlib.contextmanager
+def _complaints(source: str) -> Iterator[None]:
+    try:
+        yield
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as e:
         raise MhcDiagError(
             f"{source} is a damaged report: {type(e).__name__} {e}", hint="save the report again"
         ) from e
-
-
-def _verdict_out(verdict: Verdict) -> dict[str, Any]:
-    return {**_plain(asdict(verdict)), "exit_code": verdict.exit_code}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else _number_out(value)
 
 
 def _report_out(report: Report) -> dict[str, Any]:
@@ -95,7 +111,7 @@ def _report_out(report: Report) -> dict[str, Any]:
         "nonfinite": list(report.nonfinite),
         "provenance": _provenance_out(report.provenance),
         "metrics": [asdict(c) for c in report.cards],
-        "scalars": [{k: _number_out(v) for k, v in asdict(s).items()} for s in report.scalars],
+        "scalars": [{k: number_out(v) for k, v in asdict(s).items()} for s in report.scalars],
         "curves": [_curve_out(c) for c in report.curves],
         "triangles": [_triangle_out(t) for t in report.triangles],
         "histograms": [{**asdict(h), "counts": list(h.counts)} for h in report.histograms],
@@ -120,23 +136,22 @@ def _report_in(data: Mapping[str, Any]) -> Report:
                 **provenance,
                 "token_shape": tuple(provenance["token_shape"]),
                 "token_numbers": tuple(provenance.get("token_numbers", ())),
-                "certificates": None if certificates is None else tuple(map(_number_in, certificates)),
+                "certificates": None if certificates is None else tuple(map(number_in, certificates)),
                 "fitted": tuple(int(site) for site in provenance.get("fitted", ())),
                 "notes": tuple(provenance["notes"]),
                 "skipped": tuple(Skipped(**s) for s in provenance["skipped"]),
                 "exposed": tuple(
-                    Exposed(**{**e, "deviation": _number_in(e["deviation"])})
+                    Exposed(**{**e, "deviation": number_in(e["deviation"])})
                     for e in provenance.get("exposed", ())
                 ),
                 "promise": Promise(**promise) if (promise := provenance.get("promise")) else None,
                 "audit": tuple(Observation(**o) for o in provenance.get("audit", ())),
+                "remarks": tuple(Observation(**o) for o in provenance.get("remarks", ())),
             }
         ),
         cards=tuple(MetricCard(**c) for c in data["metrics"]),
         scalars=tuple(
-            Scalar(
-                **{k: v if k in {"name", "title", "formula"} else _number_in(v) for k, v in scalar.items()}
-            )
+            Scalar(**{k: v if k in {"name", "title", "formula"} else number_in(v) for k, v in scalar.items()})
             for scalar in data["scalars"]
         ),
         curves=tuple(_curve_in(c, len(sites)) for c in data["curves"]),
@@ -150,8 +165,8 @@ def _report_in(data: Mapping[str, Any]) -> Report:
 def _provenance_out(provenance: Provenance) -> dict[str, Any]:
     fields = {**asdict(provenance), "settings": dict(provenance.settings)}
     if provenance.certificates is not None:
-        fields["certificates"] = [_number_out(c) for c in provenance.certificates]
-    fields["exposed"] = [{k: _number_out(v) for k, v in asdict(e).items()} for e in provenance.exposed]
+        fields["certificates"] = [number_out(c) for c in provenance.certificates]
+    fields["exposed"] = [{k: number_out(v) for k, v in asdict(e).items()} for e in provenance.exposed]
     return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
 
@@ -160,8 +175,8 @@ def _curve_out(curve: Curve) -> dict[str, Any]:
         "metric": curve.metric,
         "scope": curve.scope,
         "statistic": curve.statistic,
-        "value": [_number_out(v) for v in curve.value.tolist()],
-        "log10": [_number_out(v) for v in curve.log10.tolist()],
+        "value": [number_out(v) for v in curve.value.tolist()],
+        "log10": [number_out(v) for v in curve.log10.tolist()],
         "token": None if curve.token is None else curve.token.tolist(),
     }
 
@@ -179,7 +194,7 @@ def _curve_in(data: Mapping[str, Any], depth: int) -> Curve:
 
 
 def _triangle_out(triangle: Triangle) -> dict[str, Any]:
-    rows = [[_number_out(x) for x in row[i:]] for i, row in enumerate(triangle.log10.tolist())]
+    rows = [[number_out(x) for x in row[i:]] for i, row in enumerate(triangle.log10.tolist())]
     return {"metric": triangle.metric, "statistic": triangle.statistic, "log10": rows}
 
 
@@ -213,11 +228,3 @@ def _array_in(data: Mapping[str, Any] | None) -> np.ndarray[Any, Any] | None:
         raise ValueError(f"a sample of dtype {data['dtype']}")
     stored = np.frombuffer(base64.b64decode(data["base64"]), np.dtype(data["dtype"]).newbyteorder("<"))
     return stored.reshape(data["shape"]).astype(data["dtype"])
-
-
-def _number_out(value: Any) -> Any:
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _number_in(value: Any) -> Any:
-    return float(value) if isinstance(value, str) else value
