@@ -38,7 +38,7 @@ def test_the_report_is_the_same_in_every_way(
             assert done.changed == {f"kept/{number}-of-2.npz"}
         done = run("merge", "kept", "--format", "json", "--triangle", "map.png")
     assert done.code == 0 and done.changed == {"map.png"}
-    assert run("merge", "kept", "--format", "csv").out.startswith("stack,")
+    assert run("merge", "kept", "--format", "csv").out.startswith("name,site,")
 
 
 def test_a_state_is_gone_on_from(run: Callable[..., Any], folder: Path) -> None:
