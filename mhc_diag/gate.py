@@ -10,7 +10,7 @@ from mhc_diag.findings import Evidence, Rule, explains, first_sentence
 from mhc_diag.holding import held
 from mhc_diag.policy import NONE, Policy
 from mhc_diag.records import Report
-from mhc_diag.verdict import GRAVEST, LEVELS, Check, Doubt, Finding, Level, Outcome, Verdict
+from mhc_diag.verdict import GRAVEST, LEVELS, Check, Doubt, Finding, Level, Limit, Outcome, Verdict
 
 __all__ = ["Policy", "Verdict", "judge"]
 
@@ -39,13 +39,15 @@ def judge(reports: Sequence[Report], policy: Policy, unread: Sequence[Doubt] = (
     checks: list[Check] = []
     found: list[Finding] = []
     doubts: list[Doubt] = list(unread)
+    notes: list[str] = []
     chosen: dict[str, str] = {}
     for report in reports:
         profile = chosen[report.name] = policy.profile_of(report)
         mine = [held(limit, report) for limit in policy.limits_of(profile, report)]
-        checks += [c for c in mine if c.outcome != "could not tell" or not c.limit.by_profile]
+        checks += [c for c in mine if c.outcome != "could not tell" or _must_hold(c.limit)]
         found += _found(report, policy, profile, mine)
         doubts += _doubts(report, mine) if policy.judges else ()
+        notes += (f"{report.name}: could not tell {text}" for text in _untold(mine, "warn"))
     found.sort(key=lambda f: LEVELS.index(f.level))
     failed = any(f.level == "error" for f in found)
     reached: list[Outcome] = ["failed" if failed else "passed", *(d.outcome for d in doubts)]
@@ -58,6 +60,7 @@ def judge(reports: Sequence[Report], policy: Policy, unread: Sequence[Doubt] = (
         profiles=chosen,
         sources=(*sources, *policy.sources),
         enforced=policy.judges,
+        notes=tuple(notes),
     )
 
 
@@ -121,6 +124,17 @@ def _doubts(report: Report, checks: Sequence[Check]) -> Iterator[Doubt]:
     if where.skipped and where.method == "observed":
         first = where.skipped[0]
         yield Doubt(report.name, f"{len(where.skipped)} not measured, first {first.what}: {first.reason}")
+    yield from (Doubt(report.name, text) for text in _untold(checks, "error"))
+
+
+def _must_hold(limit: Limit) -> bool:
+    """Whether a report that lacks the number cannot pass."""
+    return limit.level == "error" and not limit.by_profile
+
+
+def _untold(checks: Sequence[Check], level: Level) -> Iterator[str]:
+    """Limits of the user's that the report cannot be held to; what could only warn makes no doubt."""
     for check in checks:
-        if check.outcome == "could not tell" and not check.limit.by_profile:
-            yield Doubt(report.name, f"{check.limit.metric} {check.limit.allowed}: {check.text}")
+        limit = check.limit
+        if check.outcome == "could not tell" and not limit.by_profile and limit.level == level:
+            yield f"{limit.metric} {limit.allowed}: {check.text}"

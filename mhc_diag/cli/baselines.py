@@ -76,7 +76,9 @@ def asked(path: Path | None, *, update: bool, accept: bool, tolerance: float | N
         atomic.check_writable(path)
     if not update and not path.exists():
         raise MhcDiagError(f"there is no baseline {path}", hint=MAKE)
-    return Baselining(path, _read(path) if path.exists() else None, update, accept, allowed)
+    from mhc_diag.baseline.files import read
+
+    return Baselining(path, read(path) if path.exists() else None, update, accept, allowed)
 
 
 def checked(tolerance: float | None) -> float:
@@ -166,19 +168,3 @@ def settled(what: Baselining, reports: Sequence[Report], verdict: Verdict, polic
         source=f"baseline {what.path}",
     )
     return Settled(told, what, made)
-
-
-def _read(path: Path) -> Baseline:
-    import json
-
-    from mhc_diag.baseline import from_document
-
-    try:
-        document = json.loads(path.read_bytes())
-    except OSError as e:
-        raise MhcDiagError(f"{path} cannot be read: {e.strerror}", hint="check the path") from e
-    except (ValueError, RecursionError) as e:
-        raise MhcDiagError(
-            f"{path} is not JSON, expected a baseline", hint="take it from version control, or " + MAKE
-        ) from e
-    return from_document(document, str(path))

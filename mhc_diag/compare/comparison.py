@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from mhc_diag.compare.definitions import definitions, differences
 from mhc_diag.compare.measures import Measure, Series, series
 from mhc_diag.compare.sites import Matched, matched
@@ -90,7 +88,8 @@ class Comparison:
         """
         if self.differences:
             return "could not tell"
-        if any(change.is_worse(tolerance) for change in (*self.worst, *self.changes)):
+        allowed = allowance(tolerance)
+        if any(change.decades > allowed for change in (*self.worst, *self.changes)):
             return "failed"
         return "could not tell" if self.doubts else "passed"
 
@@ -145,20 +144,20 @@ def _of_worst(old: Series, new: Series, before: Report, after: Report) -> Change
 def _of_sites(old: Series, new: Series, before: Report, after: Report, sites: Matched) -> Iterator[Change]:
     if old.measure.scope == "stack" or not sites.pairs:
         return
-    i, j = (np.array(side) for side in zip(*sites.pairs, strict=True))
+    i, j = ([pair[side] for pair in sites.pairs] for side in (0, 1))
     grown = worsening(old.distance[i], new.distance[j]).tolist()
-    for (one, other), decades in zip(sites.pairs, grown, strict=True):
-        yield Change(old.measure, old.place(one, before), new.place(other, after), decades)
+    for was, is_now, decades in zip(old.places(i, before), new.places(j, after), grown, strict=True):
+        yield Change(old.measure, was, is_now, decades)
 
 
 def _doubts(found: Comparison) -> Iterator[str]:
-    for what in found.differences:
-        yield f"defined differently: {what}"
+    if found.differences:
+        yield f"defined differently: {'; '.join(found.differences)}"
     for numbers, report in ((found.sites.only_before, found.before), (found.sites.only_after, found.after)):
         if numbers:
             yield f"only in {report.name}: {_named([report.sites[k] for k in numbers])}"
-    for title in found.missing:
-        yield f"only one of them has {title}"
+    if found.missing:
+        yield f"only one of them has {'; '.join(found.missing)}"
     untold = [c for c in found.worst if c.untold]
     if untold:
         yield f"no number in either: {', '.join(c.measure.title for c in untold)}"

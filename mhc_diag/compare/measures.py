@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -83,6 +83,13 @@ class Series:
         if at.scope == "stack":
             return Place(at.metric, at.scope, at.statistic, *kind)
         return Place(at.metric, at.scope, at.statistic, *kind, site, report.sites[site].label)
+
+    def places(self, sites: Sequence[int], report: Report) -> list[Place]:
+        """Numbers at several sites, which is quicker than one at a time."""
+        at, labels = self.measure, [site.label for site in report.sites]
+        what = at.metric, at.scope, at.statistic
+        numbers = zip(self.value[[*sites]].tolist(), self.log10[[*sites]].tolist(), sites, strict=True)
+        return [Place(*what, value, log10, site, labels[site]) for value, log10, site in numbers]
 
 
 def series(report: Report) -> Iterator[Series]:

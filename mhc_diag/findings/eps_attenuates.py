@@ -64,7 +64,7 @@ def check(report: Report) -> Iterator[Evidence]:
             continue
         middle = float(np.median(loss[loss > VISIBLE]))
         first = int(np.argmax(loss))
-        place = Place(f"amax_{way}", "site", "max", 1 - float(loss[first]), float(np.log10(1 - loss[first])),
+        place = Place(f"amin_{way}", "site", "min", 1 - float(loss[first]), float(np.log10(1 - loss[first])),
                       first, report.sites[first].label)  # fmt: skip
         eps = middle / (1 - middle)
         text = (

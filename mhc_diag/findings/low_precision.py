@@ -68,10 +68,11 @@ def _applied(report: Report) -> Iterator[Evidence]:
         steps = mantissa * 2.0**digits
         if np.mean(np.abs(steps - np.round(steps)) <= 2.0 ** (digits - 22)) > 0.99:
             first = int(np.nanargmax(least))
+            side = "row" if off[0].value[first] <= off[1].value[first] else "column"
             value = float(least[first])
             yield Evidence(
                 f"the matrices that are applied are rounded to {name}, and their sums are off by up to "
                 f"{value:.1e} for the typical token",
-                Place("marginal_drift", "site", "p50", value, None, first, report.sites[first].label),
+                Place(f"{side}_residual", "site", "p50", value, None, first, report.sites[first].label),
             )
             return

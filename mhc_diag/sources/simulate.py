@@ -15,7 +15,7 @@ from mhc_diag import plugins
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.maths.precision import rounded
 from mhc_diag.maths.projections import sinkhorn
-from mhc_diag.records import Array, MixingStack, Provenance, Site
+from mhc_diag.records import Array, MixingStack, Promise, Provenance, Site
 from mhc_diag.sources.draws import Draw
 from mhc_diag.sources.measured import Measured, read
 from mhc_diag.sources.printable import printable
@@ -25,6 +25,18 @@ PART_BYTES = 2**24
 """How much memory the logits of a part may take, unless a single stack takes more."""
 BOUNDED = {"cayley", "circulant", "identity", "kronecker", "permutations", "sinkhorn", "softmax_rows"}
 """Manifolds on which composite gains stay bounded at any depth, so that they grow at rate 0."""
+
+SIMULATION = "the simulation"
+PROMISES = {
+    "cayley": Promise("orthogonal"),
+    "circulant": Promise("doubly stochastic", "both"),
+    "identity": Promise("identity", "both"),
+    "kronecker": Promise("doubly stochastic", "both"),
+    "orthostochastic": Promise("doubly stochastic"),
+    "permutations": Promise("doubly stochastic", "both"),
+    "softmax_rows": Promise("row stochastic", "rows"),
+}
+"""What each manifold is, but Sinkhorn's, which depends on how often it iterates."""
 
 __all__ = ["Case", "Simulation", "cases", "simulate"]
 
@@ -242,4 +254,13 @@ def _provenance(simulation: Simulation, manifold: _Manifold, measured: Measured 
         token_shape=() if static else (simulation.seeds,),
         settings={name: value for name, value in settings.items() if value is not None},
         notes=() if static else tuple(note for note in notes if note),
+        promise=_promise(manifold),
     )
+
+
+def _promise(manifold: _Manifold) -> Promise:
+    """What the projection makes of any logits."""
+    if manifold.module == "sinkhorn":
+        count = manifold.settings["sinkhorn_iters"]
+        return Promise("doubly stochastic" if count else "", "rows" if count else "", count, 0.0, SIMULATION)
+    return replace(PROMISES.get(manifold.module, Promise("")), origin=SIMULATION)

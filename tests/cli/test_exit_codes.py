@@ -24,6 +24,7 @@ QUICK = sorted(set(plugins.names("mhc_diag.render")) - SLOW)
 WARN = "profile = 'none'\n[[limits]]\nmetric = 'inf_norm'\nat-most = 1.2\nlevel = 'warn'\n"
 CONFIGURATIONS = {
     "warn.toml": WARN,
+    "untold.toml": "[[limits]]\nmetric = 'log_nu'\nat-most = 3\nlevel = 'warn'\n",
     "profile.toml": "[[limits]]\nmetric = 'log_nu'\nat-most = 3\n",
     "malformed.toml": "profile = ",
     "unknown.toml": "max_gain = 3",
@@ -133,6 +134,7 @@ TABLE = [
     Line(2, "gate nothing.json"),
     Line(2, "gate other.json"),
     Line(2, "gate clean --limit log_nu<=3"),  # which is not known without logits
+    Line(0, "gate clean --config untold.toml"),  # as it could only warn
     Line(2, "gate clean --config profile.toml"),  # nor by a file of that name
     Line(2, "gate clean --limit inf_norm:site:max:nowhere.*<=3"),
     Line(2, "gate no_such_package.models:build"),

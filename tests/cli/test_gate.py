@@ -84,6 +84,7 @@ def test_what_is_wrong_says_what_to_do(run: Callable[..., Any], mixing: Mixing) 
     mixing("model.pt", stack(9.0))
     done = run("gate", "model.pt")
     assert "to do: MHC101 Project each matrix onto the doubly stochastic ones" in flat(done.out)
+    assert "mhc-diag rule MHC101" in flat(done.out) and run("rule", "MHC101").code == 0
     assert done.out.splitlines()[-1].startswith("gate failed: 1 report, ")
     assert "to do: MHC101" in run("gate", "model.pt", "--format", "json").err
 
@@ -141,3 +142,36 @@ def test_scan_enforces_what_is_asked_for_and_advises_otherwise(
     assert limited.code == 0 and "warning: MHC101" in limited.out
     named = run("scan", "model.pt", "--config", "mhc-diag.toml")
     assert named.code == 1 and "failed: MHC101" in named.out and "at most 6" in named.out
+
+
+STOPS = """
+import torch
+class Net(torch.nn.Module):
+    def __init__(self, gain):
+        super().__init__()
+        self.gain, self.branch = gain, torch.nn.Linear(8, 8)
+    def forward(self, x):
+        for _ in range(5):
+            x = self.gain * x + self.branch(x)
+        raise RuntimeError("no more layers")
+def calm(): return Net(1.0), torch.ones(1, 3, 8)
+def wild(): return Net(9.0), torch.ones(1, 3, 8)
+"""
+
+
+@pytest.mark.parametrize(("factory", "ends"), [("calm", 2), ("wild", 1)])
+def test_a_model_that_stops_half_way_cannot_pass(
+    run: Callable[..., Any], code: Callable[[str], str], factory: str, ends: int
+) -> None:
+    done = run("gate", f"{code(STOPS)}:{factory}", "--max-gain", "4", "--report", "json=out.json")
+    assert (done.code, done.changed) == (ends, {"out.json"})
+    assert "stopped half-way by RuntimeError: no more layers" in flat(done.out)
+
+
+def test_what_an_address_carries_in_secret_is_not_told(run: Callable[..., Any], mixing: Mixing) -> None:
+    mixing("model.pt", stack())
+    address = "http://me:hidden@127.0.0.1:9/model.pt?token=secret"
+    done = run("gate", "model.pt", address, "--report", "json=out.json", "--report", "markdown=out.md")
+    assert done.code == 2 and "could not tell: http://127.0.0.1:9/model.pt" in flat(done.out)
+    for text in (done.out, done.err, Path("out.json").read_text(), Path("out.md").read_text()):
+        assert "hidden" not in text and "secret" not in text

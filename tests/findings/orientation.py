@@ -18,9 +18,9 @@ def swapped(stack):
     return replace(stack, matrices=np.swapaxes(stack.matrices, -1, -2))
 
 
-def shown(*relations):
+def shown(*relations, position="output"):
     """Matrices that the module of site 0 shows."""
-    made = tuple(Exposed(0, "layers.0.attn", f"output {k}", 0, r, 0.0) for k, r in enumerate(relations))
+    made = tuple(Exposed(0, "layers.0.attn", f"{position} {k}", 0, r, 0.0) for k, r in enumerate(relations))
     return healthy(promise=APPLIED, exposed=made)
 
 
@@ -33,5 +33,9 @@ NEAR_MISSES = {
     "converged on both sides": lambda: swapped(projected(0.5 * noise(8, 4, 4, 4))),
     "the transpose is applied": lambda: shown("transposed"),
     "both are shown": lambda: shown("equal", "transposed"),
+    "as an argument, turned before": lambda: shown("equal", position="argument mixing"),
+    "the sums prove that the transpose is applied": lambda: replace(
+        drawn(), provenance=shown("equal").provenance
+    ),
     "symmetric": lambda: shown("either"),
 }

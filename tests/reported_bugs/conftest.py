@@ -1,4 +1,5 @@
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))  # judged, ports
+HERE = Path(__file__).parent
+sys.path += map(str, (HERE, HERE.parent / "sources" / "probe", HERE.parent / "watch"))  # their models

@@ -298,3 +298,21 @@ def test_no_iterations_leave_the_exponential_and_no_theory():
     mhc = stacks(depth=2, seeds=1, sinkhorn_iters=(0,))["mHC"]
     np.testing.assert_allclose(mhc.matrices, np.exp(mhc.logits), rtol=1e-15)
     assert mhc.theory == {}
+
+
+def test_what_is_promised_is_kept() -> None:
+    manifolds = tuple(name.replace("_", "-") for name in plugins.names("mhc_diag.maths.projections"))
+    simulation = Simulation(depth=6, seeds=8, manifolds=manifolds, sinkhorn_iters=(0, 3), ensemble="gaussian")
+    for stack in simulate(simulation):
+        promise, m = stack.provenance.promise, np.asarray(stack.matrices)
+        assert promise is not None and promise.origin == "the simulation"
+        rows, columns = (np.abs(m.sum(axis) - 1).max() for axis in (-1, -2))
+        assert promise.exact not in ("rows", "both") or rows < 1e-9, stack.name
+        assert promise.exact != "both" or columns < 1e-9, stack.name
+        assert promise.exact != "rows" or columns > 1e-6, stack.name
+        if promise.manifold == "orthogonal":
+            np.testing.assert_allclose(
+                m @ np.swapaxes(m, -1, -2), np.broadcast_to(np.eye(4), m.shape), atol=1e-9
+            )
+        if not promise.manifold:
+            assert rows > 0.1 and stack.name in {"HC", "mHC 0"}
