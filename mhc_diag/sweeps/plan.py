@@ -34,7 +34,7 @@ class Plan:
 
     Example:
         >>> plan = Plan(Simulation(depth=64, seeds=3000))
-        >>> [case.name for case in plan.cases], plan.tasks
+        >>> [case.name for case in plan.cases], [tuple(task) for task in plan.tasks]
         (['identity', 'HC', 'mHC'], [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1)])
     """
 

@@ -17,7 +17,7 @@ class Shard:
 
     Example:
         >>> from mhc_diag.sources.simulate import Simulation
-        >>> Shard.parse("2/3").tasks(Plan(Simulation(depth=64, seeds=3000)))
+        >>> [tuple(task) for task in Shard.parse("2/3").tasks(Plan(Simulation(depth=64, seeds=3000)))]
         [(1, 0), (2, 1)]
     """
 
