@@ -60,6 +60,13 @@ def test_a_static_scan_needs_no_torch(format: str, file: str) -> None:
     assert not modules & (HEAVY | {"safetensors", "fsspec"})
 
 
+def test_neither_does_a_comparison_nor_a_baseline(tmp_path: Path) -> None:
+    file, baseline = "sample_models/mhc.safetensors", str(tmp_path / "baseline.json")
+    assert not imported("diff", file, file) & (HEAVY | {"safetensors", "fsspec"})
+    made = imported("gate", file, "--baseline", baseline, "--update-baseline")
+    assert not (made | imported("gate", file, "--baseline", baseline)) & (HEAVY | {"safetensors", "fsspec"})
+
+
 @pytest.mark.parametrize("format", ["table", "json"])
 def test_a_gate_needs_no_torch(format: str, tmp_path: Path) -> None:
     report = str(tmp_path / "saved.json")
