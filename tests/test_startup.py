@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {"torch", "pandas", "matplotlib", "transformers", "scipy"}
+HEAVY = {"torch", "pandas", "matplotlib", "transformers", "scipy", "joblib"}
 
 RUN = """
 import json, sys
@@ -40,7 +40,9 @@ def test_help_imports_nothing_heavy(option: str) -> None:
     assert not imported(option) & (HEAVY | {"numpy", "safetensors"})
 
 
-@pytest.mark.parametrize("command", ["scan", "gate", "diff", "report", "simulate", "inspect", "rule"])
+@pytest.mark.parametrize(
+    "command", ["scan", "gate", "diff", "report", "simulate", "merge", "inspect", "rule"]
+)
 def test_the_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     assert not imported(command, "--help") & (HEAVY | {"numpy", "safetensors"})
 
