@@ -19,8 +19,12 @@ NAMES = (
     "backward_mean",
     "site_forward_max",
     "site_backward_max",
+    "forward_min",
+    "backward_min",
+    "uniformity_mean",
 )
-"""Worst over depth of the largest and of the mean over tokens: composites, then single sites."""
+"""Worst over depth of the largest and of the mean over tokens: composites, then single sites; then the lowest
+over depth of the smallest gain, and of the mean distance of a prefix from full averaging."""
 
 
 def log10_gains(matrices: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -28,6 +32,7 @@ def log10_gains(matrices: Tensor, weights: Tensor | None = None) -> Tensor:
 
     Formula: forward, max_i abs(sum_j A_ij) of the prefixes A = M_l ... M_0; backward, max_j abs(sum_i A_ij)
     of the suffixes A = M_{L-1} ... M_l. The mean over tokens is that of the gains, not of their logarithms.
+    Uniformity, norm_F(A - J) / sqrt(n - 1) of the prefixes with J = ones / n, as in the metric of that name.
 
     Args:
         matrices: (L, T, n, n), out x in.
@@ -48,13 +53,35 @@ def log10_gains(matrices: Tensor, weights: Tensor | None = None) -> Tensor:
         m = matrices.to(torch.float32 if matrices.device.type == "mps" else torch.float64)
         everyone = weights is None or len(weights) != m.shape[1]
         count = m.new_ones(m.shape[1]) if everyone or weights is None else weights.to(m)
-        numbers = []
-        for axis, products in ((-1, _products(m)), (-2, _products(m, suffixes=True))):
+        worst, lowest = [], []
+        prefixes = _products(m)
+        for axis, products in ((-1, prefixes), (-2, _products(m, suffixes=True))):
             gains = _log10(products[0], axis) + products[1]
-            total = torch.logsumexp(gains * math.log(10) + count.log(), dim=1) / math.log(10)
-            numbers += [gains.amax(), (total - count.sum().log10()).amax()]
-        numbers += [_log10(m, axis).amax() for axis in (-1, -2)]
-        return torch.stack([*numbers, ((~finite) * count).sum()])
+            worst += [gains.amax(), _mean(gains, count).amax()]
+            lowest.append(gains.amin())
+        worst += [_log10(m, axis).amax() for axis in (-1, -2)]
+        lowest.append(_mean(_uniformity(*prefixes), count).amin())
+        return torch.stack([*worst, *lowest, ((~finite) * count).sum()])
+
+
+def _mean(log10: Tensor, count: Tensor) -> Tensor:
+    """Log10 of the mean over tokens, (L, T) to (L)."""
+    import torch
+
+    total = torch.logsumexp(log10 * math.log(10) + count.log(), dim=1) / math.log(10)
+    return total - count.sum().log10()
+
+
+def _uniformity(mantissa: Tensor, scale: Tensor) -> Tensor:
+    """Log10 of the distance from full averaging, (L, T). One stream has none: -inf."""
+    import torch
+
+    n = mantissa.shape[-1]
+    if n == 1:
+        return torch.full_like(scale, -math.inf)
+    unit = scale.clamp(min=0)  # so that neither A nor J overflows
+    apart = mantissa * (10 ** (scale - unit))[..., None, None] - (10**-unit)[..., None, None] / n
+    return apart.square().sum(dim=(-2, -1)).sqrt().log10() - math.log10(n - 1) / 2 + unit
 
 
 def _log10(matrices: Tensor, axis: int) -> Tensor:

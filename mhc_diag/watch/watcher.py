@@ -6,12 +6,16 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
+from mhc_diag.policy import Policy
 from mhc_diag.records import MixingStack, Provenance, Report
+from mhc_diag.watch.alerts import Alert, OnAlert
+from mhc_diag.watch.books import Books
 from mhc_diag.watch.door import Door, is_probed, probing
-from mhc_diag.watch.history import History
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,6 +37,10 @@ class Settings:
     verify_every: int
     probe_every: int
     evaluation: bool
+    policy: Policy | None = None
+    max_rise: float | None = None
+    on_alert: OnAlert = "warn"
+    jsonl: str | Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("every", "tokens", "verify_every", "probe_every"):
@@ -46,7 +54,9 @@ class Watch:
     def __init__(self, model: nn.Module, settings: Settings, example: Any = None) -> None:
         self._model, self._settings, self._example = model, settings, example
         self._name = type(model).__name__
-        self._history = History()
+        self._books = Books(self._name, settings.policy, settings.max_rise, settings.on_alert, settings.jsonl)
+        self._step: int | None = None
+        self._due = False
         self._stack: MixingStack | None = None
         self._matrices: Tensor | None = None
         self._weights: Tensor | None = None
@@ -77,6 +87,33 @@ class Watch:
     def close(self) -> None:
         """Stop watching. What was recorded stays; closing twice does nothing."""
         self._door.leave(self)
+        self._books.close()
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """Every crossing of a limit, earliest first. Reading it waits for the device."""
+        self._books.settle(wait=True)
+        return self._books.alerts
+
+    @property
+    def step(self) -> int:
+        """The step that the next record is of: the one that was set, or how many forward passes were seen.
+
+        Set it before each step where one has several forward passes. `every` counts steps then, and of each
+        step the first forward pass is recorded.
+        """
+        return self.forwards if self._step is None else self._step
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self._due = self._step != step and (step - 1) % self._settings.every == 0
+        self._step = step
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether an alert asks for the end of the run, with `on_alert="stop"`."""
+        self._books.settle()
+        return self._books.alarm.should_stop
 
     def gains(self) -> dict[str, float]:
         """The composite gains of the latest record.
@@ -96,17 +133,19 @@ class Watch:
         Raises:
             MhcDiagError: nothing was recorded yet.
         """
-        if not len(self._history):
+        if not len(self._books.history):
             raise MhcDiagError(
                 f"no forward pass of {self._name} was recorded, {self.forwards} were seen",
                 hint="watch the very object that is called, in training mode or with evaluation=True",
             )
-        return self.history[-1]
+        self._books.settle(wait=True)
+        return self._books.history.latest()
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """All records, earliest first. Reading it waits for the device."""
-        return self._history.rows()
+        """All records since this watch began, earliest first. Reading it waits for the device."""
+        self._books.settle(wait=True)
+        return self._books.history.rows()
 
     def report(self) -> Report:
         """Everything about the latest record, as a scan would tell it.
@@ -129,10 +168,27 @@ class Watch:
         assert self._stack is not None  # recorded together with the history
         if self._matrices is None:
             return self._stack
-        matrices = self._matrices
-        if self._weights is not None and len(self._weights) == matrices.shape[1]:
-            matrices = matrices[:, self._weights > 0]
-        return replace(self._stack, matrices=matrices, provenance=self._read_off(int(matrices.shape[1])))
+        return self._of(self._stack, self._matrices, self._weights, self._latest)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to go on counting, in values that JSON can hold. Waits for the device."""
+        return {"step": self.step, "forwards": self.forwards, **self._books.state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another watch was when it gave its state; before the first forward pass.
+
+        Steps go on counting, a limit that was crossed is not told again, and what the file of records holds
+        of later steps is dropped.
+
+        Raises:
+            MhcDiagError: a forward pass was recorded already.
+        """
+        if self._recorded or self.forwards:
+            raise MhcDiagError(
+                "the watch has seen forward passes already", hint="load its state before training begins"
+            )
+        self.forwards = int(state["forwards"])
+        self._books.resume(state, int(state["step"]))
 
     @contextlib.contextmanager
     def around(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
@@ -146,7 +202,9 @@ class Watch:
             yield
             return
         self.forwards += 1
-        if (self.forwards - 1) % self._settings.every:
+        due = (self.forwards - 1) % self._settings.every == 0 if self._step is None else self._due
+        self._due = False
+        if not due:
             yield
             return
         self._running = True
@@ -158,6 +216,7 @@ class Watch:
                 yield
         finally:
             self._running = False
+        self._books.settle()
 
     def _read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
         from mhc_diag.sources.exposed.places import listening
@@ -177,7 +236,9 @@ class Watch:
             )
             return
         self._matrices, self._weights, self._latest = matrices, reading.weights, self.forwards
-        self._history.add(self.forwards, matrices, reading.weights, tapped=True)
+        assert self._stack is not None
+        shown = partial(self._of, self._stack, matrices, reading.weights, self.forwards)
+        self._books.history.add(self.step, self.forwards, matrices, reading.weights, tapped=True, stack=shown)
         self._recorded += 1
 
     def _look(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -225,7 +286,7 @@ class Watch:
     def _take(self, stack: MixingStack) -> None:
         self._last_probe = self.forwards
         self._stack, self._matrices = stack, None
-        self._history.add(self.forwards, stack.matrices, tapped=False)
+        self._books.history.add(self.step, self.forwards, stack.matrices, tapped=False, stack=lambda: stack)
 
     def _verify(self, example: Any) -> None:
         from mhc_diag.sources.taps.discover import verify
@@ -246,21 +307,28 @@ class Watch:
         self.notes = (*self.notes, note)
         warnings.warn(note, RuntimeWarning, stacklevel=2)
 
-    def _read_off(self, tokens: int) -> Provenance:
-        assert self._stack is not None
+    def _of(self, stack: MixingStack, matrices: Tensor, weights: Tensor | None, forward: int) -> MixingStack:
+        """The stack of a record, with the tokens that count."""
+        if weights is not None and len(weights) == matrices.shape[1]:
+            matrices = matrices[:, weights > 0]
+        where = self._read_off(stack, int(matrices.shape[1]), forward)
+        was_probed: dict[str, Any] = {"pre": None, "post": None, "reads_from": (), "logits": None}
+        return replace(stack, matrices=matrices, provenance=where, **was_probed)
+
+    def _read_off(self, stack: MixingStack, tokens: int, forward: int) -> Provenance:
         recorded, deviation = self._verified
         compared = (
             f"the taps were last compared with a probe after {recorded} of {self._recorded} records: "
             f"largest deviation {deviation:.1e}"
         )
         return replace(
-            self._stack.provenance,
+            stack.provenance,
             how=HOW,
             token_shape=(tokens,),
             token_numbers=(),
             certificates=None,
-            settings={**self._stack.provenance.settings, "forward pass": self._latest},
-            notes=(*self._stack.provenance.notes, compared, *self.notes),
+            settings={**stack.provenance.settings, "forward pass": forward},
+            notes=(*stack.provenance.notes, compared, *self.notes),
         )
 
 
