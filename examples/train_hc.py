@@ -155,7 +155,7 @@ def train(how: argparse.Namespace) -> bool:
         for step in range(1, how.steps + 1):
             ids, after = (part.to(how.device) for part in next(data))
             loss = loss_of(model, ids, after)
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
             if w.should_stop:  # watch
