@@ -57,6 +57,7 @@ class History:
     def __init__(self) -> None:
         self._rows = array("d")
         self._pending: deque[Pending] = deque()
+        self._given = 0
         self.first: tuple[float, float] | None = None
         """Log10 of the largest composite gains of the run's first record, forward and backward."""
 
@@ -106,6 +107,11 @@ class History:
     def latest(self) -> dict[str, float]:
         """The latest row that has arrived."""
         return _row(self._rows[-WIDTH:])
+
+    def fresh(self) -> list[dict[str, float]]:
+        """The rows that have arrived since the last call of this."""
+        given, self._given = self._given, len(self._rows)
+        return [_row(self._rows[i : i + WIDTH]) for i in range(given, len(self._rows), WIDTH)]
 
     def rows(self) -> list[dict[str, float]]:
         """All rows that have arrived, earliest first, each a dictionary of its own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -147,6 +147,20 @@ class Watch:
         self._books.settle(wait=True)
         return self._books.history.rows()
 
+    @property
+    def recorded(self) -> int:
+        """How many records there are since this watch began; asking does not wait for the device."""
+        return len(self._books.history)
+
+    def fresh(self, *, wait: bool = False) -> list[dict[str, float]]:
+        """The records that have arrived and were not given by this before, earliest first.
+
+        Args:
+            wait: for the device, so that all of them have arrived.
+        """
+        self._books.settle(wait=wait)
+        return self._books.history.fresh()
+
     def report(self) -> Report:
         """Everything about the latest record, as a scan would tell it.
 
@@ -174,7 +188,7 @@ class Watch:
         """What a resumed run needs to go on counting, in values that JSON can hold. Waits for the device."""
         return {"step": self.step, "forwards": self.forwards, **self._books.state()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another watch was when it gave its state; before the first forward pass.
 
         Steps go on counting, a limit that was crossed is not told again, and what the file of records holds
