@@ -10,7 +10,7 @@ from mhc_diag.render.html.document import document
 from mhc_diag.render.html.elements import Markup, lines, section, table, tag
 from mhc_diag.render.html.inlined import inlined
 from mhc_diag.sources.runs import Run
-from mhc_diag.training.table import ROWS
+from mhc_diag.training.table import ROWS, count
 
 CAPTION = (
     "The composite gain of the worst depth over the steps of training, forward and backward, of the worst "
@@ -26,7 +26,7 @@ def render(run: Run) -> str:
         '<!DOCTYPE html>'
     """
     alerts = run.alerts
-    outcome = f"{len(alerts)} alerts" if alerts else "no alert"
+    outcome = count(alerts, "alert") if alerts else "no alert"
     parts = [_banner(run), _alerts(run), _picture(run), section("numbers", "Numbers", _numbers(run))]
     return document(f"{outcome}: {training.title(run)}", [part for part in parts if part])
 
@@ -35,7 +35,7 @@ def _banner(run: Run) -> Markup:
     alerts = run.alerts
     first = alerts[0]["text"] if alerts else "no limit was crossed" if run.limits else "no limit was set"
     look = "failed" if any(a.get("level") == "error" for a in alerts) else "passed"
-    told = tag("p", f"{len(alerts)} alerts" if alerts else "No alert", class_="outcome")
+    told = tag("p", count(alerts, "alert") if alerts else "No alert", class_="outcome")
     return tag("div", told, tag("p", first), class_=f"banner {look}")
 
 

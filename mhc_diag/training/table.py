@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -47,7 +47,7 @@ def shown(run: Run, look: Look) -> Group:
     if not run.records:
         return Group(head, Text("no record yet"))
     first, last = run.records[0], run.records[-1]
-    steps = f"{len(run.records)} records, steps {first.step} to {last.step}; gains over them:"
+    steps = f"{count(run.records, 'record')}, steps {first.step} to {last.step}; gains over them:"
     table = look.table()
     table.add_column("number")
     for name in ("first", "largest", "at step", "latest"):
@@ -59,7 +59,7 @@ def shown(run: Run, look: Look) -> Group:
         if f"mhc/{name}" in last.metrics:
             table.add_row(*list(_row(run, name, look, room))[: len(table.columns)])
     broken = [r.step for r in run.records if r.metrics.get("mhc/nonfinite_tokens", 0) != 0]
-    told = f"not finite at {len(broken)} steps, first at step {broken[0]}" if broken else ""
+    told = f"not finite at {count(broken, 'step')}, first at {broken[0]}" if broken else ""
     return Group(head, Text(steps), Text(), table, Text(told, "bold red"), *_alerts(run, look))
 
 
@@ -74,6 +74,16 @@ def _row(run: Run, name: str, look: Look, width: int) -> Iterator[str | Text]:
     yield sparkline(logs, width, unicode=look.unicode)
 
 
+def count(things: Sequence[object], name: str) -> str:
+    """How many, as in `1 alert`.
+
+    Example:
+        >>> count(["a"], "alert"), count([], "step")
+        ('1 alert', '0 steps')
+    """
+    return f"{len(things)} {name}{'s' if len(things) != 1 else ''}"
+
+
 def _alerts(run: Run, look: Look) -> Iterator[Text]:
     alerts = run.alerts
     if not alerts:
@@ -81,7 +91,7 @@ def _alerts(run: Run, look: Look) -> Iterator[Text]:
         yield Text(look.text(f"no alert (held against a limit: {held})" if held else "no alert"))
         return
     older = len(alerts) - ALERTS
-    yield Text(f"{len(alerts)} alerts" + (f", the latest {ALERTS}:" if older > 0 else ":"), "bold")
+    yield Text(count(alerts, "alert") + (f", the latest {ALERTS}:" if older > 0 else ":"), "bold")
     for alert in alerts[-ALERTS:]:
         style = "red" if alert.get("level") == "error" else "yellow"
         yield Text(look.text(f"- {alert['text']}"), style)

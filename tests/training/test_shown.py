@@ -46,7 +46,7 @@ def test_the_table(tmp_path: Path) -> None:
 
 def test_what_is_not_finite_is_told(tmp_path: Path) -> None:
     text = shown(runs.read(write(tmp_path / "run.jsonl", CASES["not finite"])))
-    assert "not finite at 1 steps, first at step 2" in text and "NaN" in text and "xx" in text
+    assert "not finite at 1 step, first at 2" in text and "NaN" in text and "xx" in text
 
 
 def test_a_gain_beyond_float64(tmp_path: Path) -> None:
