@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from types import ModuleType
 from typing import Any
 
 from mhc_diag import plugins
-from mhc_diag.curves import CurveTable, MeanMatrices, as_numpy
-from mhc_diag.histograms import WorstOfTokens
-from mhc_diag.maths import kernel, statistics
-from mhc_diag.maths.blocks import each
-from mhc_diag.maths.namespace import namespace
-from mhc_diag.maths.products import BLOCK, composites
-from mhc_diag.records import (
-    COMPOSITE,
-    SCOPES,
-    Array,
-    MixingStack,
-    Report,
-    Scaled,
-    Scope,
-    Triangle,
-)
-from mhc_diag.scalars import Rates, half_life
-from mhc_diag.selection import ALL, PAPER, card, chosen, measured
+from mhc_diag.curves import as_numpy
+from mhc_diag.maths import kernel, signals, statistics
+from mhc_diag.measuring import Asked, Measurement, Place, Progress, measure
+from mhc_diag.records import COMPOSITE, Array, Caps, MetricCard, MixingStack, Report, Triangle
+from mhc_diag.scalars import half_life, rates
+from mhc_diag.selection import ALL, CONVERGENCE, PAPER, card, chosen, measured
 from mhc_diag.summary import summarise
 
-CONVERGENCE = "mhc_diag.maths.convergence"
 SAMPLED, SAMPLED_NUMBERS = 16, 4_000_000
 """Tokens whose matrices a report keeps, and how many numbers that may be."""
-WORTH_THREADS = 2048
-"""Matrices from which on scopes are measured side by side."""
-SIGNALS_THROUGH_ONE = 1024
-"""Random signals at most through a stack that is the same for all tokens."""
 KERNEL_SITES = 1024
 """Most sites for which the depth kernel is computed, whose numbers are as many as pairs of sites."""
-Progress = Callable[[int], None]
 
 
 def analyse(
@@ -80,158 +61,100 @@ def analyse(
     import numpy as np
 
     parts = iter((stack,) if isinstance(stack, MixingStack) else stack)
-    first = next(parts)
+    first, asked = next(parts), Asked(tuple(metrics), branch_gain)
+    total = _tokens(first)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported, not warned about
-        run = _Run(first, tuple(metrics), branch_gain)
-        triangles = _triangles(first.matrices) if triangle else ()
-        triangles += _kernel(first) if tuple(metrics) == ALL else ()
-        run.add(first, progress)
-        del first  # so that one part is in memory at a time
-        for part in parts:
-            run.add(part, progress)
-        return run.report(triangles)
+        more = triangles(first.matrices) if triangle else ()
+        more += _kernel(first) if asked.metrics == ALL else ()
+    found = measure(first, asked, Place(0, 0, total), progress)
+    samples = _sample(first, first.matrices), _sample(first, first.logits)
+    about = replace(first, matrices=None, logits=None, pre=None, post=None)
+    del first  # so that one part is in memory at a time
+    for number, part in enumerate(parts, start=1):
+        found.take(measure(part, asked, Place(number, sum(found.tokens.values()), total), progress))
+    return replace(reported(about, asked, found, more), sample=samples[0], sample_logits=samples[1])
 
 
-class _Run:
-    """One analysis: what is gathered from the parts of a stack."""
+def reported(about: MixingStack, asked: Asked, found: Measurement, more: tuple[Triangle, ...] = ()) -> Report:
+    """The report of what was measured.
 
-    def __init__(self, first: MixingStack, metrics: tuple[str, ...], branch_gain: float | None) -> None:
-        self.paper, self.branch_gain = metrics == PAPER, branch_gain
-        self.about = replace(first, matrices=None, logits=None, pre=None, post=None)
-        self.streams = first.streams
-        self.samples = _sample(first, first.matrices), _sample(first, first.logits)
-        self.metrics = chosen(metrics)
-        self.of_logits = {} if first.logits is None or metrics != ALL else plugins.load_all(CONVERGENCE)
-        depth, tokens = int(first.matrices.shape[0]), int(first.matrices.shape[1])
-        self.depth, self.tokens = depth, 0
-        where = first.provenance
-        total = max(tokens, len(where.token_numbers) or math.prod(where.token_shape))
-        self.table = CurveTable(depth, total, in_parts=total > tokens)
-        self.means = {scope: MeanMatrices(depth, first.streams) for scope in SCOPES}
-        self.rates = Rates(depth, independent=first.provenance.token_axis == "stack")
-        self.worst = WorstOfTokens(depth)
-        self.nonfinite = [0] * depth
-        taken = (self.metrics | self.of_logits).items()
-        self.cards = [card(name, metric, first.streams) for name, metric in taken]
+    Args:
+        about: the stack, whose arrays are not looked at.
+        asked: what was to be measured.
+        found: what was.
+        more: triangles to go with it.
+    """
+    import numpy as np
 
-    def add(self, part: MixingStack, progress: Progress | None) -> None:
-        tokens = int(part.matrices.shape[1])
-        if self.branch_gain is not None:
-            self._signals(part, self.branch_gain)
-        self.tokens += tokens
-        self.nonfinite = [a + b for a, b in zip(self.nonfinite, _nonfinite(part.matrices), strict=True)]
-        if self.paper:
-            self._sweep(part)
-            if progress is not None:
-                progress(3 * self.depth * tokens)
-            return
-        work = [partial(self._scope, part, scope, progress) for scope in SCOPES]
-        work.append(partial(self.rates.spectra, part.matrices))
-        work += [partial(self._logits, name, m, part.logits) for name, m in self.of_logits.items()]
-        large = self.depth * tokens >= WORTH_THREADS and namespace(part.matrices).__name__ == "numpy"
-        each(lambda do: do(), work, threads=large)
-
-    def _scope(self, part: MixingStack, scope: Scope, progress: Progress | None) -> None:
-        tokens = int(part.matrices.shape[1])
-        self.means[scope].start_part(tokens)
-        for sites, scaled in composites(part.matrices, scope):
-            self.means[scope].add(sites, scaled)
-            self._measure(sites, scaled, scope)
-            if progress is not None:
-                progress((sites.stop - sites.start) * tokens)
-
-    def _measure(self, sites: slice, scaled: Scaled, scope: Scope) -> None:
-        for name, value, exponent in measured(self.metrics, scope, scaled):
-            self._put(sites, name, scope, value, exponent)
-
-    def _sweep(self, part: MixingStack) -> None:
-        from mhc_diag.maths import sweeps
-
-        for (name, scope), numbers in sweeps.paper_gains(part.matrices).items():
-            self._put(slice(0, self.depth), name, scope, *numbers)
-
-    def _put(self, sites: slice, name: str, scope: Scope, value: Array, exponent: Array) -> None:
-        self.table.put(sites, name, scope, value, exponent)
-        for direction, curve in COMPOSITE.items():
-            if curve == (name, scope):
-                log10 = statistics.log10(value, exponent)
-                self.rates.keep(direction, sites, log10)
-                self.worst.keep(direction, sites, log10)
-
-    def _signals(self, part: MixingStack, gain: float) -> None:
-        import numpy as np
-
-        from mhc_diag.maths import signals
-
-        settings, matrices = part.provenance.settings, as_numpy(part.matrices)
-        if part.provenance.token_axis == "none":  # as many signals as other cases have stacks
-            draws = min(int(settings.get("seeds", 1)), SIGNALS_THROUGH_ONE)
-            matrices = np.broadcast_to(matrices, (self.depth, draws, *matrices.shape[2:]))
-        known = (None if x is None else as_numpy(x) for x in (part.pre, part.post))
-        pre, post = (x if x is not None and np.isfinite(x).all() else None for x in known)
-        seed = int(settings.get("seed", 0))
-        made = signals.propagate(matrices, pre=pre, post=post, gain=gain, seed=seed, first=self.tokens)
-        self.cards += [signals.ACTIVATION_RMS, signals.GRADIENT_RMS] if not self.tokens else []
-        self._put(slice(0, self.depth), "activation_rms", "prefix", *made.activation)
-        self._put(slice(0, self.depth), "gradient_rms", "suffix", *made.gradient)
-
-    def _logits(self, name: str, metric: ModuleType, logits: Array) -> None:
-        step = max(1, BLOCK // max(int(logits.shape[1]), 1))
-        for start in range(0, self.depth, step):
-            sites = slice(start, min(start + step, self.depth))
-            value = metric.measure(logits[sites, ...])
-            self.table.put(sites, name, "site", value, namespace(value).zeros_like(value))
-
-    def report(self, triangles: tuple[Triangle, ...]) -> Report:
-        self.cards += [kernel.CARD] if any(t.metric == kernel.CARD.name for t in triangles) else []
-        for scope, means in self.means.items():
-            for name, value, exponent in () if self.paper else measured(self.metrics, scope, means.means()):
+    metrics = chosen(asked.metrics)
+    cards = _cards(metrics, found, more)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for scope, means in found.means.items():
+            for name, value, exponent in (
+                () if asked.metrics == PAPER else measured(metrics, scope, means.means())
+            ):
                 numbers = statistics.plain(value, exponent), statistics.log10(value, exponent)
-                self.table.fill(slice(None), name, scope, "of_mean_matrix", *numbers)
-        stack = self.about
+                found.table.fill(slice(None), name, scope, "of_mean_matrix", *numbers)
+        where, tokens = about.provenance, sum(found.tokens.values())
         report = Report(
-            name=stack.name,
-            streams=self.streams,
-            tokens=self.tokens,
-            sites=stack.sites,
-            curves=self.table.curves([card.name for card in self.cards]),
-            cards=tuple(self.cards),
-            provenance=stack.provenance,
-            scalars=tuple(self.rates.scalars(stack.theory)),
-            nonfinite=tuple(self.nonfinite),
-            triangles=triangles,
-            histograms=tuple(self.worst.histograms()) if self.tokens > 1 else (),
-            sample=self.samples[0],
-            sample_logits=self.samples[1],
+            name=about.name,
+            streams=found.streams,
+            tokens=tokens,
+            sites=about.sites,
+            curves=found.table.curves([card.name for card in cards]),
+            cards=cards,
+            provenance=where,
+            scalars=tuple(rates(found.rates(), about.theory, independent=where.token_axis == "stack")),
+            nonfinite=tuple(found.nonfinite.tolist()),
+            triangles=more,
+            histograms=tuple(found.worst.histograms()) if tokens > 1 else (),
         )
-        report = self._bounded(report)
-        if "uniformity" in self.metrics:
-            life = half_life(report.curve("uniformity", "prefix", "p50"))
-            report = replace(report, scalars=(*report.scalars, life))
-        return replace(report, summary=summarise(report))
-
-    def _bounded(self, report: Report) -> Report:
-        """With what no input, or none of those measured, can exceed."""
-        from mhc_diag import bounds
-
-        if report.provenance.method == "simulated":
-            return report
-        caps, known = self.about.caps, {card.name for card in report.cards}
-        found = () if caps is None else tuple(bounds.curves(caps, report.streams))
-        return replace(
-            report,
-            curves=(*report.curves, *(curve for curve in found if curve.metric in known)),
-            scalars=(*report.scalars, *bounds.scalars(report, caps)),
-        )
+        report = _bounded(report, about.caps)
+    if "uniformity" in metrics:
+        life = half_life(report.curve("uniformity", "prefix", "p50"))
+        report = replace(report, scalars=(*report.scalars, life))
+    return replace(report, summary=summarise(report))
 
 
-def _triangles(matrices: Array) -> tuple[Triangle, ...]:
-    from mhc_diag.maths.triangle import triangles
+def triangles(matrices: Array) -> tuple[Triangle, ...]:
+    """The gains of every composite of neighbouring sites, of matrices (L, T, n, n)."""
+    from mhc_diag.maths import triangle
 
     return tuple(
         Triangle(COMPOSITE[direction][0], statistic, log10)
-        for direction, statistics_of in triangles(matrices).items()
+        for direction, statistics_of in triangle.triangles(matrices).items()
         for statistic, log10 in statistics_of.items()
+    )
+
+
+def _tokens(first: MixingStack) -> int:
+    """How many tokens there are in all parts."""
+    where = first.provenance
+    return max(int(first.matrices.shape[1]), len(where.token_numbers) or math.prod(where.token_shape))
+
+
+def _cards(
+    metrics: dict[str, ModuleType], found: Measurement, more: tuple[Triangle, ...]
+) -> tuple[MetricCard, ...]:
+    """The definitions of what was measured."""
+    known = [card(name, m, found.streams) for name, m in (metrics | plugins.load_all(CONVERGENCE)).items()]
+    known += [signals.ACTIVATION_RMS, signals.GRADIENT_RMS, kernel.CARD]
+    present = found.table.metrics() | {t.metric for t in more}
+    return tuple(card for card in known if card.name in present)
+
+
+def _bounded(report: Report, caps: Caps | None) -> Report:
+    """With what no input, or none of those measured, can exceed."""
+    from mhc_diag import bounds
+
+    if report.provenance.method == "simulated":
+        return report
+    known = {card.name for card in report.cards}
+    found = () if caps is None else tuple(bounds.curves(caps, report.streams))
+    return replace(
+        report,
+        curves=(*report.curves, *(curve for curve in found if curve.metric in known)),
+        scalars=(*report.scalars, *bounds.scalars(report, caps)),
     )
 
 
@@ -251,9 +174,3 @@ def _sample(stack: MixingStack, matrices: Array | None) -> Any:
     count = max(1, min(SAMPLED, tokens, SAMPLED_NUMBERS // (depth * n * n)))
     chosen_tokens = [k * tokens // count for k in range(count)]
     return as_numpy(matrices[:, chosen_tokens, ...])
-
-
-def _nonfinite(matrices: Array) -> list[int]:
-    xp = namespace(matrices)
-    bad = xp.logical_not(xp.all(xp.isfinite(matrices), axis=(-2, -1)))
-    return [int(c) for c in xp.sum(xp.astype(bad, xp.int64), axis=-1)]

@@ -21,22 +21,22 @@ def as_numpy(array: Array) -> Any:
 
 
 class CurveTable:
-    """The statistics of every metric and scope.
+    """The statistics of every metric and scope, of one part of the tokens and of others taken in after it.
 
     Where all tokens come in one part, its statistics are final and the numbers are not kept.
     """
 
-    def __init__(self, depth: int, tokens: int, *, in_parts: bool) -> None:
-        self.depth, self.tokens, self.in_parts = depth, tokens, in_parts
+    def __init__(self, depth: int, total: int, *, part: int, first: int, in_parts: bool) -> None:
+        self.depth, self.total, self.part, self.first, self.in_parts = depth, total, part, first, in_parts
         self.made: dict[tuple[str, Scope, str], Curve] = {}
         self.tallies: dict[tuple[str, Scope], Tally] = {}
 
     def put(self, sites: slice, metric: str, scope: Scope, value: Array, exponent: Array) -> None:
-        """Take in value * 2**exponent of some sites and tokens (sites, T)."""
+        """Take in value * 2**exponent of some sites and all tokens of the part (sites, T)."""
         if self.in_parts:
             key = (metric, scope)
             if key not in self.tallies:
-                self.tallies[key] = Tally(self.depth, self.tokens)
+                self.tallies[key] = Tally(self.depth, self.total, part=self.part, first=self.first)
             self.tallies[key].add(sites, as_numpy(value), as_numpy(exponent))
             return
         for statistic, numbers in statistics.over_tokens(value, exponent).items():
@@ -45,12 +45,21 @@ class CurveTable:
         assert token is not None
         token[sites] = as_numpy(statistics.token_of_largest(value, exponent))
 
+    def take(self, other: CurveTable) -> None:
+        """Take in what was measured of other parts."""
+        for key, tally in self.tallies.items():
+            tally.take(other.tallies[key])
+
     def fill(
         self, sites: slice, metric: str, scope: Scope, statistic: str, value: Array, log10: Array
     ) -> None:
         """Write finished numbers of some sites."""
         curve = self._curve(metric, scope, statistic)
         curve.value[sites], curve.log10[sites] = as_numpy(value), as_numpy(log10)
+
+    def metrics(self) -> set[str]:
+        """The names of those that were measured."""
+        return {metric for metric, *_ in (*self.made, *self.tallies)}
 
     def curves(self, metrics: Sequence[str]) -> tuple[Curve, ...]:
         """All curves, when nothing more will come, by scope and in the order of these metrics."""
@@ -75,32 +84,35 @@ class CurveTable:
 
 
 class MeanMatrices:
-    """The matrices of one scope, averaged over the tokens of all parts."""
+    """The matrices of one scope, averaged over the tokens of a part, and of others taken in after it."""
 
-    def __init__(self, depth: int, streams: int) -> None:
-        self.shape = (depth, streams, streams)
-        self.parts: list[tuple[int, Scaled]] = []
-
-    def start_part(self, tokens: int) -> None:
-        """Announce a part of so many tokens."""
+    def __init__(self, depth: int, streams: int, *, part: int, tokens: int) -> None:
         import numpy as np
 
-        self.parts.append((tokens, Scaled(np.zeros(self.shape), np.zeros(self.shape[0]))))
+        shape = (depth, streams, streams)
+        self.part = part
+        self.parts = {part: (tokens, Scaled(np.zeros(shape), np.zeros(depth)))}
+        """By part, how many tokens and their mean."""
 
     def add(self, sites: slice, scaled: Scaled) -> None:
         """Take in the matrices of some sites of the part (sites, T, n, n)."""
-        mean, (_, part) = _mean(scaled), self.parts[-1]
+        mean, (_, part) = _mean(scaled), self.parts[self.part]
         part.mantissa[sites], part.exponent[sites] = as_numpy(mean.mantissa), as_numpy(mean.exponent)
 
+    def take(self, other: MeanMatrices) -> None:
+        """Take in the means of other parts."""
+        self.parts |= other.parts
+
     def means(self) -> Scaled:
-        """The mean matrices of all sites (L, n, n)."""
+        """The mean matrices of all sites (L, n, n), summed in the order of the parts."""
         import numpy as np
 
-        if len(self.parts) == 1:
-            return self.parts[0][1]
-        total = sum(tokens for tokens, _ in self.parts)
-        shares = [part.mantissa * (len(self.parts) * tokens / total) for tokens, part in self.parts]
-        exponents = [part.exponent for _, part in self.parts]
+        parts = [self.parts[number] for number in sorted(self.parts)]
+        if len(parts) == 1:
+            return parts[0][1]
+        total = sum(tokens for tokens, _ in parts)
+        shares = [part.mantissa * (len(parts) * tokens / total) for tokens, part in parts]
+        exponents = [part.exponent for _, part in parts]
         return _mean(Scaled(np.stack(shares, axis=1), np.stack(exponents, axis=1)))
 
 

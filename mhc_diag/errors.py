@@ -7,6 +7,9 @@ MhcDiagError            anything the user should read; exit code 2
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class MhcDiagError(Exception):
     """A problem that the user can act on.
@@ -26,6 +29,10 @@ class MhcDiagError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a worker's error reaches the process that is waiting for it
+        told = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        return partial(type(self), **told), ()
 
 
 class NothingToCheck(MhcDiagError):

@@ -20,7 +20,10 @@ Floats = Any
 
 
 class WorstOfTokens:
-    """The largest composite gain of every token over all depths, gathered a block of sites at a time."""
+    """The largest composite gain of every token over all depths, gathered a block of sites at a time.
+
+    Of one part of the tokens, and of others taken in after it.
+    """
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
@@ -36,6 +39,11 @@ class WorstOfTokens:
             parts.append(largest)
         else:
             parts[-1] = np.maximum(parts[-1], largest)
+
+    def take(self, other: WorstOfTokens) -> None:
+        """Take in the tokens of other parts."""
+        for direction, parts in self.parts.items():
+            parts += other.parts[direction]
 
     def histograms(self) -> Iterator[Histogram]:
         """One for each direction."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mhc_diag.curves import as_numpy
@@ -14,61 +15,108 @@ SHORTEST = 4  # sites: below that, half-way and end are the same place
 Floats = Any
 
 
-class Rates:
-    """Growth of every token, gathered a part at a time."""
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Mean and spread of rates of single tokens, of which the rates themselves need not be kept.
 
-    def __init__(self, depth: int, *, independent: bool) -> None:
-        self.depth, self.independent = depth, independent
-        self.kept: dict[tuple[Direction, int], list[Floats]] = {}
-        self.spectrum: list[Floats] = []
+    Example:
+        >>> import numpy as np
+        >>> halves = [Moments.of(np.array([1.0, 2.0])), Moments.of(np.array([6.0]))]
+        >>> Moments.together(halves) == Moments.of(np.array([1.0, 2.0, 6.0]))
+        True
+    """
+
+    count: int
+    total: float
+    squares: float
+    """Sum of squared differences from the mean."""
+
+    @classmethod
+    def of(cls, rates: Floats) -> Moments:
+        """Those of some rates (T)."""
+        import numpy as np
+
+        with np.errstate(invalid="ignore"):
+            total = float(rates.sum())
+            return cls(rates.size, total, float(((rates - total / rates.size) ** 2).sum()))
+
+    @classmethod
+    def together(cls, parts: Sequence[Moments]) -> Moments:
+        """Those of all parts, summed in this order."""
+        if len(parts) == 1:
+            return parts[0]
+        count, total = sum(p.count for p in parts), sum(p.total for p in parts)
+        between = sum(p.count * (p.total / p.count - total / count) ** 2 for p in parts)
+        return cls(count, total, sum(p.squares for p in parts) + between)
+
+    @property
+    def mean(self) -> float:
+        """Their mean."""
+        return self.total / self.count
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean, for independent tokens; NaN where a rate is not finite."""
+        if not math.isfinite(self.total):
+            return math.nan
+        return math.sqrt(self.squares / (self.count - 1)) / math.sqrt(self.count)
+
+
+class Rates:
+    """Growth of every token of a part, gathered a block of sites at a time."""
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        self.kept: dict[tuple[Direction, int], Floats] = {}
+        self.spectrum: Floats | None = None
 
     def keep(self, direction: Direction, sites: slice, log10: Array) -> None:
         """Remember the composite gains (sites, T) of each token half-way and at both ends."""
         for site in (0, self.depth // 2, self.depth - 1):
             if sites.start <= site < sites.stop:
                 found = as_numpy(log10[site - sites.start, ...])
-                self.kept.setdefault((direction, site), []).append(found.copy())  # not all sites with it
+                self.kept[direction, site] = found.copy()  # not all sites with it
 
     def spectra(self, matrices: Array) -> None:
-        """Take the Lyapunov exponents of each token of a part (L, T, n, n)."""
-        self.spectrum.append(as_numpy(lyapunov.rates(matrices, mean_first=True)))
+        """Take the Lyapunov exponents of each token of the part (L, T, n, n)."""
+        self.spectrum = as_numpy(lyapunov.rates(matrices, mean_first=True))
 
-    def scalars(self, theory: Mapping[str, float]) -> Iterator[Scalar]:
-        """Growth of the composite gains and the Lyapunov exponents, with what theory expects."""
+    def moments(self) -> dict[str, Moments]:
+        """By name, for stacks deep enough to grow."""
         import numpy as np
 
         if self.depth < SHORTEST:
-            return
-        middle = self.depth // 2
+            return {}
+        middle, made = self.depth // 2, {}
         for direction in DIRECTIONS:
             end = self.depth - 1 if direction == "forward" else 0
-            far, near = (np.concatenate(self.kept[direction, site]) for site in (end, middle))
+            far, near = (self.kept[direction, site] for site in (end, middle))
             with np.errstate(invalid="ignore"):
                 slopes = (far - near) * math.log(10) / abs(end - middle)
-            yield self._scalar(
-                f"growth_{direction}",
-                f"Growth of the {direction} composite gain",
-                "ln(gain at the end / gain half-way) / sites between, mean over tokens, in nats per site",
-                slopes,
-                theory.get("growth"),
-            )
-        if not self.spectrum:
-            return
-        for k, rates in enumerate(np.concatenate(self.spectrum).T, start=1):
-            yield self._scalar(
-                f"lyapunov_{k}",
-                f"Lyapunov exponent {k}",
-                "mean of ln R_kk, M_l Q_l = Q_{l+1} R_l, Q_0 begins with ones / sqrt(n), in nats per site",
-                rates,
-                theory.get(f"lyapunov_{k}"),
-            )
+            made[f"growth_{direction}"] = Moments.of(slopes)
+        for k, rates in enumerate([] if self.spectrum is None else self.spectrum.T, start=1):
+            made[f"lyapunov_{k}"] = Moments.of(rates)
+        return made
 
-    def _scalar(self, name: str, title: str, formula: str, rates: Floats, expected: float | None) -> Scalar:
-        count = rates.shape[0]
-        error = None
-        if self.independent and count > 1:
-            error = float(rates.std(ddof=1) / math.sqrt(count)) if math.isfinite(rates.sum()) else math.nan
-        return Scalar(name, title, formula, float(rates.mean()), error, expected)
+
+def rates(
+    moments: Mapping[str, Moments], theory: Mapping[str, float], *, independent: bool
+) -> Iterator[Scalar]:
+    """Growth of the composite gains and the Lyapunov exponents, with what theory expects."""
+    for name, found in moments.items():
+        kind, _, which = name.partition("_")
+        if kind == "growth":
+            title, expected = f"Growth of the {which} composite gain", theory.get("growth")
+            formula = (
+                "ln(gain at the end / gain half-way) / sites between, mean over tokens, in nats per site"
+            )
+        else:
+            title, expected = f"Lyapunov exponent {which}", theory.get(name)
+            formula = (
+                "mean of ln R_kk, M_l Q_l = Q_{l+1} R_l, Q_0 begins with ones / sqrt(n), in nats per site"
+            )
+        error = found.standard_error if independent and found.count > 1 else None
+        yield Scalar(name, title, formula, found.mean, error, expected)
 
 
 def half_life(uniformity: Curve) -> Scalar:

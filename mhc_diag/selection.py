@@ -10,7 +10,7 @@ from mhc_diag.errors import MhcDiagError
 from mhc_diag.maths.singular import singular_values
 from mhc_diag.records import SCOPES, Array, MetricCard, Scaled, Scope
 
-METRICS = "mhc_diag.maths.metrics"
+METRICS, CONVERGENCE = "mhc_diag.maths.metrics", "mhc_diag.maths.convergence"
 AMAX = ("amax_forward", "amax_backward")
 """What every report has."""
 ALL, PAPER = ("all",), ("paper",)

@@ -24,7 +24,7 @@ def loaded():
 BENCHMARK = loaded()
 CAUGHT_BY = {
     "amplifying: unconstrained, as in the paper": "MHC101 error",
-    "amplifying: sums of 1.04 to 1.2": "MHC10",
+    "amplifying: sums of 1.04 to 1.2": ("MHC101 error", "MHC103 error", "MHC304 error"),
     "collapsed: streams replaced by their mean": "MHC201 error",
     "collapsed: logits after weight decay": "MHC201 error",
     "collapsed: all streams the first": "MHC204 error",

@@ -34,7 +34,7 @@ def test_what_standard_output_takes_are_formats_of_text():
 def test_the_commands_of_the_page_run(tmp_path):
     (tmp_path / "sample_models").symlink_to(ROOT / "sample_models")
     commands = re.findall(r"^\$ mhc-diag (.*)$", PAGE, re.M)
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in commands:
         done = subprocess.run(
             [sys.executable, "-m", "mhc_diag", *shlex.split(command)],
@@ -44,5 +44,5 @@ def test_the_commands_of_the_page_run(tmp_path):
         )
         assert done.returncode == 0 and done.stdout, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {
-        "sample_models", "summary.md", "junit.xml", "mhc.sarif", "mhc.json"
+        "sample_models", "summary.md", "junit.xml", "mhc.sarif", "mhc.json", "hc.html"
     }  # fmt: skip

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SIMULATIONS = (ROOT / "docs/simulate.md").read_text()
 CHECKPOINTS = (ROOT / "docs/checkpoints.md").read_text()
+SWEEPS = (ROOT / "docs/sweeps.md").read_text()
 CLI_PAGE = (ROOT / "docs/cli.md").read_text()
 GATE_PAGE = (ROOT / "docs/gate.md").read_text()
 MHC_DIAG = str(Path(sys.executable).with_name("mhc-diag"))
@@ -70,6 +71,19 @@ def test_every_example_of_the_page_on_checkpoints_runs(folder: Path) -> None:
     for command in commands:
         done = run([MHC_DIAG, *shlex.split(command)[1:]], folder)
         assert done.returncode == 0 and done.stdout.strip(), f"{command}: {done.stderr}"
+
+
+def test_every_small_example_of_the_page_on_sweeps_runs(folder: Path) -> None:
+    """Those with more than forty stacks are for machines with more time."""
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", SWEEPS, flags=re.DOTALL | re.MULTILINE))
+    done = run([sys.executable, "-c", code], folder)
+    assert done.returncode == 0 and done.stdout.strip(), done.stderr
+    commands = [c for c in typed_commands(SWEEPS) if "--seeds 100000" not in c]
+    assert [shlex.split(c)[1] for c in commands] == ["simulate", "simulate", "merge"]
+    for command in commands:
+        done = run([MHC_DIAG, *shlex.split(command)[1:]], folder)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+    assert (folder / "merged.json").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("command", typed_commands(GATE_PAGE))
@@ -130,7 +144,7 @@ def options(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
 
 
-@pytest.mark.parametrize("command", ["scan", "gate", "diff", "report", "simulate", "inspect"])
+@pytest.mark.parametrize("command", ["scan", "gate", "diff", "report", "simulate", "merge", "inspect"])
 def test_documented_options_are_those_of_the_help(command: str, tmp_path: Path) -> None:
     section = CLI_PAGE.partition(f"## mhc-diag {command}")[2].partition("\n## ")[0]
     done = run([MHC_DIAG, command, "--help"], tmp_path)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {"torch", "pandas", "matplotlib", "transformers", "scipy"}
+HEAVY = {"torch", "pandas", "matplotlib", "transformers", "scipy", "joblib"}
 
 RUN = """
 import json, sys
@@ -40,7 +40,9 @@ def test_help_imports_nothing_heavy(option: str) -> None:
     assert not imported(option) & (HEAVY | {"numpy", "safetensors"})
 
 
-@pytest.mark.parametrize("command", ["scan", "gate", "diff", "report", "simulate", "inspect", "rule"])
+@pytest.mark.parametrize(
+    "command", ["scan", "gate", "diff", "report", "simulate", "merge", "inspect", "rule"]
+)
 def test_the_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     assert not imported(command, "--help") & (HEAVY | {"numpy", "safetensors"})
 
@@ -56,6 +58,13 @@ def test_a_simulation_needs_numpy_alone(format: str) -> None:
 def test_a_static_scan_needs_no_torch(format: str, file: str) -> None:
     modules = imported("scan", f"sample_models/{file}", "--format", format, "--max-gain", "4")
     assert not modules & (HEAVY | {"safetensors", "fsspec"})
+
+
+def test_neither_does_a_comparison_nor_a_baseline(tmp_path: Path) -> None:
+    file, baseline = "sample_models/mhc.safetensors", str(tmp_path / "baseline.json")
+    assert not imported("diff", file, file) & (HEAVY | {"safetensors", "fsspec"})
+    made = imported("gate", file, "--baseline", baseline, "--update-baseline")
+    assert not (made | imported("gate", file, "--baseline", baseline)) & (HEAVY | {"safetensors", "fsspec"})
 
 
 @pytest.mark.parametrize("format", ["table", "json"])

@@ -50,6 +50,13 @@ MetricsOption = Annotated[
         help="all; paper (the paper's curves alone, the fastest); or names between commas.",
     ),
 ]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", metavar="N", help="Cores to use. Default: all. Changes no number.")
+]
+BackendOption = Annotated[
+    str | None,
+    typer.Option("--backend", metavar="NAME", help="Who works: a backend of joblib (loky, dask, ray)."),
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="The limits: a mhc-diag.toml or pyproject.toml."),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mhc_diag import terminal
 from mhc_diag.cli import options
-from mhc_diag.cli.outputs import outputs
+from mhc_diag.cli.outputs import Outputs, outputs
+from mhc_diag.errors import MhcDiagError
 
 
 class Dtype(StrEnum):
@@ -69,41 +72,60 @@ def simulate(
     report: options.ReportOption = None,
     plot: options.PlotOption = None,
     triangle: options.TriangleOption = None,
+    jobs: options.JobsOption = None,
+    backend: options.BackendOption = None,
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", metavar="FOLDER", help="Keep finished parts here, and go on from there."),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Measure one of N shares into --state, for merge."),
+    ] = None,
 ) -> None:
     """Simulate deep stacks without mixing, with unconstrained and with Sinkhorn-projected mixing."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads get in the way of small matrices
     out = outputs(format, report, plot, triangle)
-    from mhc_diag.analyse import analyse
     from mhc_diag.progress import progress
-    from mhc_diag.selection import chosen
-    from mhc_diag.sources.simulate import Simulation, cases
+    from mhc_diag.sources.simulate import Simulation
+    from mhc_diag.sweeps import Plan, Shard, measure_shard, sweep
+    from mhc_diag.sweeps.engine import chosen
 
-    wanted = options.names(metrics)
-    chosen(wanted)
-    simulated = cases(
-        Simulation(
-            depth=depth,
-            streams=streams,
-            seeds=seeds,
-            seed=seed,
-            sinkhorn_iters=options.counts(sinkhorn_iters, "--sinkhorn-iters"),
-            ensemble=ensemble,
-            scale=scale,
-            noise=noise,
-            manifolds=options.names(manifold),
-            dtype=dtype.value,
-            report=measured,
-        )
+    share = None if shard is None else Shard.parse(shard)
+    simulation = Simulation(
+        depth=depth,
+        streams=streams,
+        seeds=seeds,
+        seed=seed,
+        sinkhorn_iters=options.counts(sinkhorn_iters, "--sinkhorn-iters"),
+        ensemble=ensemble,
+        scale=scale,
+        noise=noise,
+        manifolds=options.names(manifold),
+        dtype=dtype.value,
+        report=measured,
     )
-    with progress("simulating", sum(3 * case.depth * case.seeds for case in simulated)) as advance:
-        reports = [
-            analyse(
-                case.parts(),
-                metrics=wanted,
-                triangle=out.wants_triangle(case.depth, case.seeds),
-                branch_gain=branch_gain if signal else None,
-                progress=advance,
-            )
-            for case in simulated
-        ]
-    out.emit(reports)
+    plan = Plan(simulation, options.names(metrics), branch_gain if signal else None)
+    tasks = plan.tasks if share is None else share.tasks(plan)
+    with chosen(backend), progress("simulating", sum(map(plan.matrices, tasks))) as advance:
+        if share is None:
+            reports = sweep(plan, triangle=out.wants_triangle, jobs=jobs, state=state, progress=advance)
+        else:
+            folder = _folder(state, out)
+            path = measure_shard(plan, share, folder, jobs=jobs, progress=advance)
+    if share is None:
+        out.emit(reports)
+    else:
+        terminal.say(f"wrote {path} (shard {share.name})\n", sys.stderr)
+
+
+def _folder(state: Path | None, out: Outputs) -> Path:
+    """Where a shard goes, which is no report."""
+    if state is None:
+        raise MhcDiagError("--shard needs a folder to write to", hint="add --state FOLDER")
+    if out.reports or out.plots or out.format is not options.Format.table:
+        raise MhcDiagError(
+            "a shard is part of a sweep and writes no report",
+            hint="leave out --format, --report, --plot and --triangle; mhc-diag merge has them",
+        )
+    return state

@@ -90,10 +90,10 @@ def read(rate: Scalar) -> str:
     """
     if not math.isfinite(rate.value):
         return "not finite"
-    error = rate.standard_error
+    error, value = rate.standard_error, round(rate.value, 4) + 0.0  # never -0.0000
     around = f" ± {error:.4f}" if error is not None and math.isfinite(error) else ""
     theory = f" (theory {rate.expected:.4f})" if rate.expected is not None else ""
-    return f"{rate.value:.4f}{around} nats per site{theory}"
+    return f"{value:.4f}{around} nats per site{theory}"
 
 
 def _rate(report: Report, direction: Direction) -> Scalar | None:

@@ -117,8 +117,7 @@ def matrices(report: Report) -> list[Cell]:
             for site, why in sorted(_sites(report, depth).items())
         ]
         if depth > 1:
-            means = MeanMatrices(depth, sample.shape[-1])
-            means.start_part(tokens)
+            means = MeanMatrices(depth, sample.shape[-1], part=0, tokens=tokens)
             for sites, scaled in composites(sample, "prefix"):
                 means.add(sites, scaled)
             whole = means.means()

@@ -42,4 +42,4 @@ def limits(profile: str, report: Report) -> Iterable[Limit]:
     """Both rates."""
     for direction in DIRECTIONS:
         most = math.log(GAIN[profile]) / max(len(report.sites), 1)
-        yield Limit(f"growth_{direction}", "stack", "", at_most=most)
+        yield Limit(f"growth_{direction}", "stack", "", at_most=float(f"{most:.3g}"))

@@ -6,8 +6,9 @@ or columns is then an addition of planes, with the bits of a sum matrix by matri
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ T = TypeVar("T")
 BYTES = 4 * 2**20  # of a block: it stays in cache; in smaller ones threads wait for each other's Python
 LEAST_BYTES = 2**20  # of a block that is made to keep another core busy
 _on_a_thread: ContextVar[bool] = ContextVar("on_a_thread", default=False)
+_most: ContextVar[int | None] = ContextVar("most", default=None)
 
 
 def slices(count: int, most: int) -> list[slice]:
@@ -115,11 +117,38 @@ def each(work: Callable[[T], None], items: Sequence[T], *, threads: bool = True)
             raise
 
 
+@contextlib.contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """No more threads than this, whatever cores there are.
+
+    Example:
+        >>> with limited(1):
+        ...     cores()
+        1
+    """
+    token = _most.set(threads)
+    try:
+        yield
+    finally:
+        _most.reset(token)
+
+
 def cores() -> int:
-    """How many cores this process may use.
+    """How many cores this process may use, or is to use here.
 
     Example:
         >>> cores() >= 1
+        True
+    """
+    most = _most.get()
+    return usable() if most is None else max(1, min(most, usable()))
+
+
+def usable() -> int:
+    """How many cores this process may use.
+
+    Example:
+        >>> usable() >= 1
         True
     """
     if hasattr(os, "process_cpu_count"):  # from Python 3.13 on

@@ -8,12 +8,11 @@ from dataclasses import replace
 from typing import Any, cast
 
 from mhc_diag import bounds, plugins
-from mhc_diag.analyse import CONVERGENCE
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.maths.statistics import QUANTILES
 from mhc_diag.policy import values
 from mhc_diag.records import SCOPES, Scope
-from mhc_diag.selection import METRICS
+from mhc_diag.selection import CONVERGENCE, METRICS
 from mhc_diag.verdict import Limit
 
 KEYS = ("metric", "scope", "statistic", "sites", "at-most", "at-least", "level")

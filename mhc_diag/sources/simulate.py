@@ -21,7 +21,7 @@ from mhc_diag.sources.measured import Measured, read
 from mhc_diag.sources.printable import printable
 from mhc_diag.sources.simulation import MANIFOLDS, Simulation
 
-PART_BYTES = 2**26
+PART_BYTES = 2**24
 """How much memory the logits of a part may take, unless a single stack takes more."""
 BOUNDED = {"cayley", "circulant", "identity", "kronecker", "permutations", "sinkhorn", "softmax_rows"}
 """Manifolds on which composite gains stay bounded at any depth, so that they grow at rate 0."""
@@ -42,18 +42,6 @@ __all__ = ["Case", "Simulation", "cases", "simulate"]
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One way to project the stacks."""
-
-    name: str
-    depth: int
-    seeds: int
-    """Number of matrices a site has: of stacks, or 1 where all are alike."""
-    parts: Callable[[], Iterator[MixingStack]]
-    """Draws and projects anew, some of the stacks at a time, in order."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Manifold:
     """A projection as one case uses it."""
 
@@ -62,6 +50,86 @@ class _Manifold:
     how: str
     project: Callable[[Array], Array]
     settings: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One way to project the stacks, which come in parts.
+
+    How many parts there are, and which stacks each holds, follows from the simulation alone.
+
+    Example:
+        >>> case = cases(Simulation(depth=64, seeds=5000))[1]
+        >>> case.name, case.count, case.stacks(2)
+        ('HC', 3, range(4096, 5000))
+    """
+
+    simulation: Simulation
+    manifold: _Manifold
+    measured: Measured | None
+    size: int
+    """Most stacks in a part."""
+
+    @property
+    def name(self) -> str:
+        """What the report is called."""
+        return self.manifold.label
+
+    @property
+    def depth(self) -> int:
+        """Number of sites."""
+        return self.simulation.depth
+
+    @property
+    def static(self) -> bool:
+        """Whether all stacks are alike, so that one stands for all."""
+        return self.manifold.module == "identity"
+
+    @property
+    def seeds(self) -> int:
+        """Number of matrices a site has: of stacks, or 1 where all are alike."""
+        return 1 if self.static else self.simulation.seeds
+
+    @property
+    def count(self) -> int:
+        """Number of parts."""
+        return -(-self.seeds // self.size)
+
+    def stacks(self, number: int) -> range:
+        """Which stacks a part holds."""
+        return range(self.seeds)[number * self.size : (number + 1) * self.size]
+
+    @property
+    def about(self) -> MixingStack:
+        """All but the arrays."""
+        where = _provenance(self.simulation, self.manifold, self.measured)
+        sites = tuple(Site("", "", depth) for depth in range(self.depth))
+        theory = _theory(self.simulation, self.manifold)
+        return MixingStack(self.name, None, sites, where, theory=theory)
+
+    def part(self, number: int) -> MixingStack:
+        """Draw and project a part."""
+        import numpy as np
+
+        simulation, n = self.simulation, self.simulation.streams
+        if self.static:
+            return replace(self.about, matrices=np.broadcast_to(np.eye(n), (self.depth, 1, n, n)))
+        scale, noise = simulation.resolved_scale, simulation.resolved_noise
+        draw = Draw(
+            seed=simulation.seed,
+            stacks=self.stacks(number),
+            depth=self.depth,
+            streams=n,
+            scale=1.0 if scale is None else scale,
+            noise=0.0 if noise is None else noise,
+            measured=self.measured,
+        )
+        matrices, logits = _projected(simulation, self.manifold, draw)
+        return replace(self.about, matrices=matrices, logits=logits)
+
+    def parts(self) -> Iterator[MixingStack]:
+        """Draw and project all parts, one after the other."""
+        return map(self.part, range(self.count))
 
 
 def cases(simulation: Simulation) -> list[Case]:
@@ -86,16 +154,8 @@ def cases(simulation: Simulation) -> list[Case]:
     manifolds = [m for name in simulation.manifolds for m in _manifolds(name.replace("-", "_"), simulation)]
     for manifold in manifolds:  # which may refuse that many streams
         manifold.project(np.zeros((1, simulation.streams, simulation.streams)))
-    sites = tuple(Site("", "", depth) for depth in range(simulation.depth))
-    return [
-        Case(
-            name=manifold.label,
-            depth=simulation.depth,
-            seeds=1 if manifold.module == "identity" else simulation.seeds,
-            parts=partial(_parts, simulation, manifold, sites, measured),
-        )
-        for manifold in manifolds
-    ]
+    size = max(1, PART_BYTES // (8 * simulation.depth * simulation.streams**2))
+    return [Case(simulation, manifold, measured, size) for manifold in manifolds]
 
 
 def simulate(simulation: Simulation) -> Iterator[MixingStack]:
@@ -132,36 +192,6 @@ def _manifolds(name: str, simulation: Simulation) -> Iterator[_Manifold]:
         yield _Manifold(name, "HC", f"unconstrained: M {drawn}", module.project)
     else:
         yield _Manifold(name, name, f"projected: M = {module.TITLE}(logits)", module.project)
-
-
-def _parts(
-    simulation: Simulation, manifold: _Manifold, sites: tuple[Site, ...], measured: Measured | None
-) -> Iterator[MixingStack]:
-    import numpy as np
-
-    static = manifold.module == "identity"
-    provenance = _provenance(simulation, manifold, measured)
-    theory = _theory(simulation, manifold)
-    n = simulation.streams
-    if static:
-        eye = np.broadcast_to(np.eye(n), (simulation.depth, 1, n, n))
-        yield MixingStack(manifold.label, eye, sites, provenance, theory=theory)
-        return
-    scale, noise = simulation.resolved_scale, simulation.resolved_noise
-    everything = Draw(
-        seed=simulation.seed,
-        stacks=range(simulation.seeds),
-        depth=simulation.depth,
-        streams=n,
-        scale=1.0 if scale is None else scale,
-        noise=0.0 if noise is None else noise,
-        measured=measured,
-    )
-    size = max(1, PART_BYTES // (8 * simulation.depth * n * n))
-    for start in range(0, simulation.seeds, size):
-        draw = replace(everything, stacks=everything.stacks[start : start + size])
-        matrices, logits = _projected(simulation, manifold, draw)
-        yield MixingStack(manifold.label, matrices, sites, provenance, logits=logits, theory=theory)
 
 
 def _projected(simulation: Simulation, manifold: _Manifold, draw: Draw) -> tuple[Array, Array | None]:

@@ -47,10 +47,10 @@ def test_a_limit_passes_or_breaks(run: Callable[..., Any], file: str, limit: str
 def test_the_verdict_says_what_broke_and_where(run: Callable[..., Any]) -> None:
     told = " ".join(run("scan", SAMPLES / "hc.pt", "--max-gain", "5000").out.split())
     back, forth = "gain 5825 at site 3 (layers.1.mlp.mixing)", "gain 4076 at site 57 (layers.28.mlp.mixing)"
-    assert told.endswith(
+    assert (
         f"failed: MHC101 hc.pt: backward composite {back}, allowed is at most 5000 "
-        f"passed: hc.pt: forward composite {forth}, allowed is at most 5000"
-    )
+        f"passed: hc.pt: forward composite {forth}, allowed is at most 5000 to do: MHC101 Project "
+    ) in told
 
 
 def test_without_a_limit_nothing_fails(run: Callable[..., Any]) -> None:

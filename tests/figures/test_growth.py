@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mhc_diag.analyse import analyse
-from mhc_diag.figures.growth import draw, in_words
+from mhc_diag.figures.growth import draw, in_words, read
 from mhc_diag.records import MixingStack, Provenance, Scalar, Site
 from mhc_diag.sources.simulate import Simulation, cases
 
@@ -66,6 +66,10 @@ def test_no_band_without_an_error_and_no_line_without_a_rate(simulated):
     assert end - start == pytest.approx(0.2 * 5 / math.log(10))
     words = in_words([replace(simulated, scalars=scalars)])
     assert "forward 0.1000 nats per site (theory 0.2000)" in words and "backward not finite" in words
+
+
+def test_no_rate_is_minus_zero():
+    assert read(Scalar("growth_forward", "g", "f", -1e-9, None, None)) == "0.0000 nats per site"
 
 
 def test_infinite_medians_are_marked(handmade):

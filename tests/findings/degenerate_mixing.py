@@ -20,5 +20,6 @@ SAMPLES = {
     "a single row": lambda: repeated(column(2).T, promise=FREE),
 }
 NEAR_MISSES = {
+    "copies but for a fiftieth": lambda: repeated(column(2, rest=0.02), promise=FREE),
     "mostly copies": lambda: repeated(0.5 * column(2, rest=0.5) + 0.5 * np.eye(4), promise=FREE),
 }

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from sample_stacks import healthy, noise, projected
+from sample_stacks import healthy, noise, projected, scaled
 
 from mhc_diag.maths.precision import rounded
 from mhc_diag.records import Observation
@@ -25,5 +25,6 @@ SAMPLES = {
 }
 NEAR_MISSES = {
     "applied in float32": lambda: rounded_to("fp32"),
+    "sums off by as much, in full precision": lambda: scaled(1.002),
     "what reads the streams is bfloat16": lambda: audited("low-precision-reads"),
 }

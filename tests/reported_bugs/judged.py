@@ -10,8 +10,8 @@ from mhc_diag.sources.checkpoint.options import Options
 from mhc_diag.sources.target import Request, scan
 
 
-def of_model(model, tokens):
-    """Ids and texts."""
+def report_of(model, tokens):
+    """A scan's."""
     made = ModuleType("a_reported_bug")
     made.build = lambda: (model, tokens)
     sys.modules[made.__name__] = made
@@ -19,10 +19,20 @@ def of_model(model, tokens):
         (stack,) = scan(Request("a_reported_bug:build"))
     finally:
         del sys.modules[made.__name__]
-    return {f.rule: f for f in judge([analyse(stack)], Policy(profile="auto")).findings}
+    return analyse(stack)
+
+
+def of_report(report):
+    """Findings by id."""
+    return {f.rule: f for f in judge([report], Policy(profile="auto")).findings}
+
+
+def of_model(model, tokens):
+    """The same of a model that is run."""
+    return of_report(report_of(model, tokens))
 
 
 def of_file(path, **options):
     """The same of a checkpoint that is read without its code."""
     (stack,) = scan_variants(path, Options(**options))
-    return {f.rule: f for f in judge([analyse(stack)], Policy(profile="auto")).findings}
+    return of_report(analyse(stack))

@@ -1,11 +1,14 @@
 """Bugs that practitioners reported, each in a running model: found, and not where it is mended."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
-from judged import of_model
+from judged import of_model, of_report, report_of
 from ports import TOKENS, Model, Port
+
+from mhc_diag import schema
 
 RIGHT = Port()
 NEAR_IDENTITY = Port(spread=0.3, diagonal=6.0, reads=0.02)
@@ -54,6 +57,13 @@ def test_what_is_said_names_the_numbers(found):
     eps = found(replace(RIGHT, eps=0.02))["MHC303"].text
     assert "eps of 0.02," in eps and "leaves 0.785 after 12 sites" in eps  # 1.02 ** -12 is 0.788
     assert "bfloat16" in found(replace(NEAR_IDENTITY, dtype=torch.bfloat16))["MHC501"].text
+
+
+def test_a_saved_report_is_judged_alike():
+    report = report_of(Model(replace(RIGHT, applied=False, persistent=False, iterations=10)), TOKENS)
+    (again,) = schema.from_document(json.loads(json.dumps(schema.to_document([report]))), "saved.json")
+    assert again.provenance == report.provenance and len(report.provenance.remarks) == 2
+    assert of_report(again) == of_report(report) and of_report(report).keys() == {"MHC401", "MHC402"}
 
 
 def test_streams_that_depth_averages_out(found):

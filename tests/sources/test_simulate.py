@@ -101,10 +101,10 @@ def test_parts_change_no_number(monkeypatch, size):
 
 
 @pytest.mark.parametrize(
-    ("depth", "streams", "expected"), [(64, 4, 8192), (100_000, 4, 5), (600_000, 4, 1), (1, 64, 2048)]
+    ("depth", "streams", "expected"), [(64, 4, 2048), (50_000, 4, 2), (600_000, 4, 1), (1, 64, 512)]
 )
 def test_a_part_is_as_large_as_its_memory_allows(monkeypatch, depth, streams, expected):
-    """Logits of 64 MiB, unless a single stack takes more."""
+    """Logits of 16 MiB, unless a single stack takes more."""
     sizes = []
 
     def record(simulation, manifold, draw):

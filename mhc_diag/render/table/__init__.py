@@ -62,10 +62,10 @@ def render(
         gate: a few lines for each report, what was expected of it, and how it ends.
     """
     look = Look(max(width, NARROWEST), unicode)
-    judged = () if verdict is None else verdict.lines
+    judged = () if verdict is None else (*verdict.lines, *remedies(verdict))
     if gate and verdict is not None:
         parts: Iterable[RenderableType] = gated(reports, verdict, look)
-        judged = (*([""] if reports else []), *judged, *remedies(verdict), ending(verdict))
+        judged = (*([""] if reports else []), *judged, ending(verdict))
     elif len(reports) == 1:
         parts = _one(reports[0], look, all_sites)
     else:

@@ -84,7 +84,10 @@ def _count(number: int, noun: str) -> str:
 
 
 def remedies(verdict: Verdict) -> Iterator[str]:
-    """What to do about each kind of error, and what to type to learn why."""
-    for rule in dict.fromkeys(f.rule for f in verdict.errors):
-        fix = next(f.fix for f in verdict.errors if f.rule == rule)
+    """What to do about each kind of error, and what to type to learn why.
+
+    Where nothing can fail, of each kind of finding.
+    """
+    told = verdict.errors if verdict.enforced else verdict.findings
+    for rule, fix in dict.fromkeys((f.rule, f.fix) for f in told):
         yield f"to do: {rule} {fix} Why, and more: mhc-diag rule {rule}"
