@@ -42,7 +42,9 @@ cuts = st.lists(st.integers(0, 4), min_size=1, max_size=4).filter(any)
 
 @settings(deadline=None, max_examples=60)
 @given(cuts, cuts, st.sampled_from([1, 2, 4]), st.integers(0, 2**32 - 1))
-def test_any_cut_gives_what_one_process_finds(depths: list[int], tokens: list[int], n: int, seed: int) -> None:
+def test_any_cut_gives_what_one_process_finds(
+    depths: list[int], tokens: list[int], n: int, seed: int
+) -> None:
     matrices = np.random.default_rng(seed).standard_normal((sum(depths), sum(tokens), n, n))
     expected = by_hand(matrices)
     found = whole(torch.from_numpy(matrices), depths, tokens)
