@@ -58,8 +58,8 @@ def beside(stages: Sequence[Product | None], own: int) -> tuple[Product | None, 
     Formula: of stages with products P_0 ... P_{S-1}, P_{own-1} ... P_0 and P_{S-1} ... P_{own+1}.
 
     Args:
-        stages: the product of all sites of each stage (T, n, n), in the order of depth; None for a stage without
-            sites.
+        stages: the product of all sites of each stage (T, n, n), in the order of depth; None for a stage
+            without sites.
         own: which stage.
 
     Returns:

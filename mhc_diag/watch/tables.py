@@ -24,8 +24,8 @@ class Table(NamedTuple):
     """What is known of some tokens at some sites."""
 
     logs: Tensor
-    """(6, L), log10: of the forward gain of each prefix the largest and the sum over tokens, of the backward gain
-    of each suffix the same, of the forward and of the backward gain of each site the largest."""
+    """(6, L), log10: the largest forward gain of each prefix and the sum over tokens, the same of the backward
+    gain of each suffix, and the largest forward and backward gain of each site."""
     tokens: Tensor
     """How many tokens count."""
     nonfinite: Tensor
