@@ -151,7 +151,7 @@ def _stack(
             notes=settings.notes + file.notes,
             skipped=tuple(Skipped(printable(s.what), printable(s.reason)) for s in found.skipped),
             audit=audit(file, found, name, settings, gathered.tensors, seen),
-            promise=promise_of(found.name, family, name, settings),
+            promise=promise_of(found.name, family, name, settings, found.sites),
         ),
         pre=mixing.pre,
         post=mixing.post,

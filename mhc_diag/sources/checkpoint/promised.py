@@ -6,32 +6,36 @@ held against what the code of that layout says, with the iterations and eps of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import Promise
 from mhc_diag.sources.checkpoint.recognised import families
-from mhc_diag.sources.families import Family, Settings
+from mhc_diag.sources.families import Family, FoundSite, Settings
 from mhc_diag.sources.files.names import by_clean_name
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def promise_of(name: str, family: Family, variant: str, settings: Settings) -> Promise | None:
-    """What one variant of a layout says of M; None where it says nothing.
+def promise_of(
+    name: str, family: Family, variant: str, settings: Settings, sites: Sequence[FoundSite]
+) -> Promise | None:
+    """What one variant of a layout says of M at some sites; None where it says nothing.
 
     Example:
         >>> from mhc_diag.sources.families import deepseek
         >>> settings = Settings({"hc_sinkhorn_iters": 20, "hc_eps": 1e-6})
-        >>> made = promise_of("deepseek", deepseek, "nanowhale", settings)
+        >>> made = promise_of("deepseek", deepseek, "nanowhale", settings, ())
         >>> made.exact, made.origin
         ('columns', 'layout deepseek')
     """
-    told = getattr(family, "promise", None)
-    return None if told is None else replace(told(variant, settings), origin=f"layout {name}")
+    if not hasattr(family, "promise"):
+        return None
+    made: Promise = replace(family.promise(variant, settings), origin=f"layout {name}")
+    return replace(made, iterations=0) if any(site.averaged for site in sites) else made
 
 
 def of_module(module: nn.Module, streams: int) -> Promise | None:
@@ -54,16 +58,22 @@ def of_module(module: nn.Module, streams: int) -> Promise | None:
         if not any(site.streams == streams for site in sites):
             continue
         try:
-            made = [_told(name, family, v, config) for v in family.variants(shapes, config)]
+            made = [_told(name, family, v, config, sites) for v in family.variants(shapes, config)]
         except MhcDiagError:  # a configuration that cannot be meant promises nothing
             return None
         return _common([promise for promise in made if promise is not None])
     return None
 
 
-def _told(name: str, family: Family, variant: str, config: Mapping[str, Any] | None) -> Promise | None:
+def _told(
+    name: str,
+    family: Family,
+    variant: str,
+    config: Mapping[str, Any] | None,
+    sites: Sequence[FoundSite],
+) -> Promise | None:
     settings = family.settings(config, variant)
-    made = promise_of(name, family, variant, settings)
+    made = promise_of(name, family, variant, settings, sites)
     if made is None or not settings.notes:
         return made
     text = " ".join(settings.notes)  # each names a number that was not told

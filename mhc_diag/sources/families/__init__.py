@@ -74,6 +74,8 @@ class FoundSite:
     """Names by role of those that span the channels: what makes the mixing depend on the streams."""
     index: int | None = None
     """Its place in a tensor that stacks the layers."""
+    averaged: bool = field(default=False, kw_only=True)
+    """Whether M is a mean of several projections, which no number of iterations can be told from."""
 
 
 @dataclass(frozen=True, slots=True)

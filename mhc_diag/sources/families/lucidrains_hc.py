@@ -105,8 +105,8 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Found:
         reads = {role: roles[role] for role in READS}
         rows, columns = shapes[roles["static_alpha"]]
         f = _fractions({role: _inputs_first(name, shapes[name]) for role, name in roles.items()})
-        shape = {"views": (columns - rows) // f, "fractions": f}
-        sites.append(Viewed(place.path, place.kind, rows, place.run, small, reads, **shape))
+        views = (columns - rows) // f
+        sites.append(Viewed(place.path, place.kind, rows, place.run, small, reads, views=views, fractions=f))
     return Found(tuple(sites), (*skipped, *unclear))
 
 

@@ -108,7 +108,8 @@ def find(shapes: Mapping[str, tuple[int, ...]]) -> Found:
         if shapes[reads["gamma"]] != (shape[-2],):
             reads = {}  # of a version that applies nothing
         rows, columns = shapes[small["static_alpha"]]
-        site = Cut(place.path, place.kind, rows, place.run, small, reads, fractions=columns - rows)
+        averaged, cut = len(shape) == 3 and shape[0] > 1, columns - rows
+        site = Cut(place.path, place.kind, rows, place.run, small, reads, averaged=averaged, fractions=cut)
         if functions.setdefault(place.run, shape) == shape:
             sites.append(site)
         else:

@@ -218,3 +218,22 @@ def test_sites_with_other_numbers_of_proposals_are_not_mixed_up() -> None:
 def test_a_fresh_model_is_where_the_code_starts(name: str, library: Any, tmp_path: Path) -> None:
     kind, options = CLASSES[name]
     library.check_fresh(kind, tmp_path, **options)
+
+
+@pytest.mark.parametrize(("proposals", "promised"), [(None, 20), (1, 20), (2, 0)])
+def test_a_mean_of_several_projections_is_not_taken_for_one_that_was_cut_off(
+    proposals: int | None, promised: int, tmp_path: Path
+) -> None:
+    """Means converge like no single projection, and each of them did its 20 iterations."""
+    from safetensors.numpy import save_file
+
+    from mhc_diag import analyse, judge
+    from mhc_diag.policy import Policy
+    from mhc_diag.sources.checkpoint import scan_checkpoint
+    from mhc_diag.sources.checkpoint.options import Options
+
+    save_file(tiny_checkpoint(proposals), tmp_path / "model.safetensors")
+    stack = scan_checkpoint(str(tmp_path / "model.safetensors"), Options(samples=8, variant="applied"))
+    assert stack.provenance.promise is not None and stack.provenance.promise.iterations == promised
+    found = judge([analyse(stack)], Policy(profile="mhc")).findings
+    assert not [f for f in found if f.rule == "MHC301" and "iterations that" in f.text]
