@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mhc_diag.watch.distribution import Distribution
 from mhc_diag.watch.watcher import Settings, Watch
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Watch", "watch"]
+__all__ = ["Distribution", "Watch", "watch"]
 
 
 def watch(
@@ -21,6 +22,7 @@ def watch(
     probe_every: int = 100,
     example: Any = None,
     evaluation: bool = False,
+    distribution: Distribution | None = None,
 ) -> Watch:
     """Watch the composite gains of a model while it trains.
 
@@ -37,6 +39,8 @@ def watch(
         probe_every: without taps, probe each forward pass of so many.
         example: what to call the model with for probes, as for `mhc_diag.probe`; the running input if None.
         evaluation: also record forward passes in evaluation mode.
+        distribution: which ranks of torch.distributed hold which tokens and sites of the model. None takes
+            what DDP and FSDP2 say of themselves; any other model is then watched on its own.
 
     Returns:
         The watch, which is open: use it in a `with` statement, or call `close()`.
@@ -61,4 +65,5 @@ def watch(
         >>> w.gains()["forward_max"], w.gains()["backward_max"]
         (2.0, 2.5)
     """
-    return Watch(model, Settings(every, tokens, verify_every, probe_every, evaluation), example)
+    settings = Settings(every, tokens, verify_every, probe_every, evaluation)
+    return Watch(model, settings, example, distribution or Distribution.of_model(model))

@@ -1,8 +1,8 @@
 """The gains of some tokens at some sites as sums and maxima, which tables of other tokens and sites can join.
 
-No average is ever averaged again: a table holds, per site, the log10 of the largest gain and of the sum of the
-gains, and how many tokens it counts. So tables of any number of ranks give what one process with all tokens
-and all sites would have found.
+No average is ever averaged again: a table holds, per site, the log10 of the largest gain and of the sum of
+the gains, and how many tokens it counts. So tables of any number of ranks give what one process with all
+tokens and all sites would have found.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Table(NamedTuple):
     """What is known of some tokens at some sites."""
 
     logs: Tensor
-    """(6, L), log10: of the forward gain of a prefix the largest and the sum over tokens, of the backward gain
-    of a suffix the same, and the largest forward and backward gain of each site."""
+    """(6, L), log10: of the forward gain of a prefix the largest and the sum over tokens, of the backward
+    gain of a suffix the same, and the largest forward and backward gain of each site."""
     tokens: Tensor
     """How many tokens count."""
     nonfinite: Tensor

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mhc_diag.errors import MhcDiagError
+from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import MixingStack, Provenance, Report
+from mhc_diag.sources.taps.tap import Taps
 from mhc_diag.watch.door import Door, is_probed, probing
 from mhc_diag.watch.history import History
+from mhc_diag.watch.ranks import Ranks
+from mhc_diag.watch.rehearsal import is_rehearsal
+from mhc_diag.watch.whole import whole_stack
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from mhc_diag.sources.taps.tap import Taps
+    from mhc_diag.watch.distribution import Distribution
 
+NO_TAPS = Taps((), 0, (), (), {})
 HOW = (
     "read off taps while the model ran: places where it shows the operators that it applies, "
     "compared with a probe now and then"
@@ -43,10 +49,19 @@ class Settings:
 class Watch:
     """An open watch on a model; see `mhc_diag.watch`."""
 
-    def __init__(self, model: nn.Module, settings: Settings, example: Any = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: Settings,
+        example: Any = None,
+        distribution: Distribution | None = None,
+    ) -> None:
         self._model, self._settings, self._example = model, settings, example
         self._name = type(model).__name__
-        self._history = History()
+        self._ranks = None if distribution is None else Ranks(distribution)
+        self._history = History(self._ranks, settings.tokens)
+        self._empty = False
+        self._astray = ""
         self._stack: MixingStack | None = None
         self._matrices: Tensor | None = None
         self._weights: Tensor | None = None
@@ -71,8 +86,10 @@ class Watch:
     def __enter__(self) -> Watch:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, exception: object, trace: object) -> None:
         self.close()
+        if self._ranks is not None and exception is not None:
+            self._ranks.leave(f"{type(exception).__name__}: {exception}")
 
     def close(self) -> None:
         """Stop watching. What was recorded stays; closing twice does nothing."""
@@ -96,17 +113,18 @@ class Watch:
         Raises:
             MhcDiagError: nothing was recorded yet.
         """
-        if not len(self._history):
+        rows = self.history
+        if not rows:
             raise MhcDiagError(
                 f"no forward pass of {self._name} was recorded, {self.forwards} were seen",
                 hint="watch the very object that is called, in training mode or with evaluation=True",
             )
-        return self.history[-1]
+        return rows[-1]
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """All records, earliest first. Reading it waits for the device."""
-        return self._history.rows()
+        """All records, earliest first. Reading it waits for the device, and for the other ranks."""
+        return self._history.rows(empty=self._empty)
 
     def report(self) -> Report:
         """Everything about the latest record, as a scan would tell it.
@@ -126,6 +144,12 @@ class Watch:
             MhcDiagError: nothing was recorded yet.
         """
         self.metrics()
+        if self._ranks is not None:
+            return whole_stack(self._ranks, None if self._empty else self._own(), self._name, self._latest)
+        return self._own()
+
+    def _own(self) -> MixingStack:
+        """The operators of the latest record that this rank has itself."""
         assert self._stack is not None  # recorded together with the history
         if self._matrices is None:
             return self._stack
@@ -145,11 +169,15 @@ class Watch:
         if self._running or not (self._model.training or self._settings.evaluation):
             yield
             return
+        if self._ranks is not None and is_rehearsal():
+            yield
+            return
         self.forwards += 1
         if (self.forwards - 1) % self._settings.every:
             yield
             return
         self._running = True
+        self._history.passed()
         try:
             self._look(args, kwargs)
             if self.tapped:
@@ -171,20 +199,30 @@ class Watch:
             yield
         matrices = reading.matrices()
         if matrices is None:
-            self.tapped = False
-            self._note(
-                "it went another way than the one that the taps were found on; it is probed from now on"
-            )
+            self._lose_way()
             return
         self._matrices, self._weights, self._latest = matrices, reading.weights, self.forwards
-        self._history.add(self.forwards, matrices, reading.weights, tapped=True)
+        self._history.add(self.forwards, matrices, reading.weights, reading.numbers, tapped=True)
         self._recorded += 1
+
+    def _lose_way(self) -> None:
+        way = "it went another way than the one that the taps were found on"
+        if self._ranks is None:
+            self.tapped = False
+            self._note(f"{way}; it is probed from now on")
+            return
+        if not self._astray:
+            self._note(f"{way}; no rank has a record of it")
+        self._astray = way
+        self._recorded += 1  # the ranks compare their taps together, after as many records
 
     def _look(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Probe the model where it is time to."""
         try:
             if self.taps is None:
                 self._discover(self._input(args, kwargs))
+            elif self._empty:
+                pass
             elif self.tapped:
                 if self._is_due(self._recorded) and self._recorded != self._verified[0]:
                     self._verify(self._input(args, kwargs))
@@ -209,11 +247,22 @@ class Watch:
     def _discover(self, example: Any) -> None:
         from mhc_diag.sources.taps import discover
 
-        with probing():
-            stack, taps = discover(self._model, example)
-        self._stack, self.taps, self.tapped = stack, taps, taps.complete
+        failure: MhcDiagError | None = None
+        try:
+            with probing():
+                stack, taps = discover(self._model, example)
+        except MhcDiagError as e:
+            if self._ranks is None:
+                raise
+            self._empty = self._ranks.has_stages and isinstance(e, NothingToCheck)
+            failure = None if self._empty else e
+            stack, taps = None, NO_TAPS
+        self.tapped = taps.complete
+        if self._ranks is not None:
+            self.tapped = not self._ranks.agreed("" if taps.complete else "has no taps", failure)
+        self._stack, self.taps, self._astray = stack, taps, ""
         self._verified = (self._recorded, max((t.deviation for t in taps.found), default=0.0))
-        if not self.tapped:
+        if stack is not None and not self.tapped:
             self._take(stack)
 
     def _probe(self, example: Any) -> None:
@@ -224,15 +273,23 @@ class Watch:
 
     def _take(self, stack: MixingStack) -> None:
         self._last_probe = self.forwards
-        self._stack, self._matrices = stack, None
+        self._stack, self._matrices, self._latest = stack, None, self.forwards
         self._history.add(self.forwards, stack.matrices, tapped=False)
 
     def _verify(self, example: Any) -> None:
         from mhc_diag.sources.taps.discover import verify
 
         assert self.taps is not None
-        with probing():
-            deviation, wrong = verify(self._model, example, self.taps)
+        deviation, wrong = math.inf, ""
+        try:
+            with probing():
+                deviation, wrong = verify(self._model, example, self.taps)
+        except MhcDiagError as e:
+            if self._ranks is None:
+                raise
+            wrong = f"it could not be probed: {e}"
+        if self._ranks is not None:
+            wrong = self._ranks.agreed(self._astray or wrong)
         if not wrong:
             self._verified = (self._recorded, deviation)
             return
