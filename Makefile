@@ -55,6 +55,7 @@ bench: $(VENV)/.installed-test  ## time the hot paths against what else there is
 	$(BIN)/python benchmarks/probe.py
 	$(BIN)/python benchmarks/watch.py
 	$(BIN)/python benchmarks/checkpoints.py
+	$(BIN)/python benchmarks/sweeps.py
 	$(BIN)/python benchmarks/false_alarms.py
 
 bench-smoke: $(VENV)/.installed-test  ## the same in tiny sizes, to see that it still runs and agrees
@@ -66,6 +67,7 @@ bench-smoke: $(VENV)/.installed-test  ## the same in tiny sizes, to see that it 
 	$(BIN)/python benchmarks/probe.py --smoke
 	$(BIN)/python benchmarks/watch.py --smoke
 	$(BIN)/python benchmarks/checkpoints.py --smoke
+	$(BIN)/python benchmarks/sweeps.py --smoke
 	$(BIN)/python benchmarks/false_alarms.py --smoke
 
 docs: $(VENV)/.installed  ## write docs/rules, a page for each finding

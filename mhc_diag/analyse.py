@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 from mhc_diag import plugins
 from mhc_diag.curves import as_numpy
 from mhc_diag.maths import kernel, signals, statistics
-from mhc_diag.measuring import Asked, Measurement, Place, Progress, measure
+from mhc_diag.measuring import Asked, Measurement, Place, Progress, cut, measure
 from mhc_diag.records import COMPOSITE, Array, Caps, MetricCard, MixingStack, Report, Triangle
 from mhc_diag.scalars import half_life, rates
 from mhc_diag.selection import ALL, CONVERGENCE, PAPER, card, chosen, measured
@@ -58,36 +58,58 @@ def analyse(
         >>> analyse(stack).composite("forward").value.tolist()
         [2.0, 4.0, 8.0]
     """
+    asked = Asked(tuple(metrics), branch_gain)
+    parts: Iterator[MixingStack]
+    if isinstance(stack, MixingStack):
+        first, (begin, *others) = stack, cut(stack)
+        parts = iter(others)
+    else:
+        parts = iter(stack)
+        begin = first = next(parts)
+    more, total = extras(first, asked, triangle=triangle), tokens_of(first)
+    found = measure(begin, asked, Place(0, 0, total), progress)
+    about = replace(first, matrices=None, logits=None, pre=None, post=None)
+    del begin, first  # so that one part is in memory at a time
+    for number, part in enumerate(parts, start=1):
+        found.take(measure(part, asked, Place(number, sum(found.tokens.values()), total), progress))
+    return reported(about, asked, found, more)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extras:
+    """What a report holds of some tokens beside the numbers of all."""
+
+    triangles: tuple[Triangle, ...] = ()
+    sample: Any = None
+    sample_logits: Any = None
+
+
+def extras(first: MixingStack, asked: Asked, *, triangle: bool) -> Extras:
+    """What is taken of the first part, or of a stack that is whole."""
     import numpy as np
 
-    parts = iter((stack,) if isinstance(stack, MixingStack) else stack)
-    first, asked = next(parts), Asked(tuple(metrics), branch_gain)
-    total = _tokens(first)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported, not warned about
         more = triangles(first.matrices) if triangle else ()
         more += _kernel(first) if asked.metrics == ALL else ()
-    found = measure(first, asked, Place(0, 0, total), progress)
-    samples = _sample(first, first.matrices), _sample(first, first.logits)
-    about = replace(first, matrices=None, logits=None, pre=None, post=None)
-    del first  # so that one part is in memory at a time
-    for number, part in enumerate(parts, start=1):
-        found.take(measure(part, asked, Place(number, sum(found.tokens.values()), total), progress))
-    return replace(reported(about, asked, found, more), sample=samples[0], sample_logits=samples[1])
+    return Extras(more, _sample(first, first.matrices), _sample(first, first.logits))
 
 
-def reported(about: MixingStack, asked: Asked, found: Measurement, more: tuple[Triangle, ...] = ()) -> Report:
+NOTHING = Extras()
+
+
+def reported(about: MixingStack, asked: Asked, found: Measurement, more: Extras = NOTHING) -> Report:
     """The report of what was measured.
 
     Args:
         about: the stack, whose arrays are not looked at.
         asked: what was to be measured.
         found: what was.
-        more: triangles to go with it.
+        more: what goes with it.
     """
     import numpy as np
 
     metrics = chosen(asked.metrics)
-    cards = _cards(metrics, found, more)
+    cards = _cards(metrics, found, more.triangles)
     with np.errstate(over="ignore", invalid="ignore"):
         for scope, means in found.means.items():
             for name, value, exponent in (
@@ -106,7 +128,9 @@ def reported(about: MixingStack, asked: Asked, found: Measurement, more: tuple[T
             provenance=where,
             scalars=tuple(rates(found.rates(), about.theory, independent=where.token_axis == "stack")),
             nonfinite=tuple(found.nonfinite.tolist()),
-            triangles=more,
+            triangles=more.triangles,
+            sample=more.sample,
+            sample_logits=more.sample_logits,
             histograms=tuple(found.worst.histograms()) if tokens > 1 else (),
         )
         report = _bounded(report, about.caps)
@@ -127,7 +151,7 @@ def triangles(matrices: Array) -> tuple[Triangle, ...]:
     )
 
 
-def _tokens(first: MixingStack) -> int:
+def tokens_of(first: MixingStack) -> int:
     """How many tokens there are in all parts."""
     where = first.provenance
     return max(int(first.matrices.shape[1]), len(where.token_numbers) or math.prod(where.token_shape))

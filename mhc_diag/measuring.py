@@ -8,7 +8,7 @@ which part when.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
 
@@ -23,6 +23,8 @@ from mhc_diag.records import COMPOSITE, SCOPES, Array, MixingStack, Scaled, Scop
 from mhc_diag.scalars import Moments, Rates
 from mhc_diag.selection import ALL, CONVERGENCE, PAPER, chosen, measured
 
+PART_BYTES = 2**24
+"""How much memory the matrices of a part may take, unless those of a single token take more."""
 WORTH_THREADS = 2048
 """Matrices from which on scopes are measured side by side."""
 SIGNALS_THROUGH_ONE = 1024
@@ -48,6 +50,40 @@ class Place:
     """Number of its first token."""
     total: int
     """Tokens of all parts."""
+
+
+def cut(stack: MixingStack) -> list[MixingStack]:
+    """The parts of a stack that is held whole: of samples, which are in random order, some at a time.
+
+    How many are in a part follows from the shape alone. Other tokens stay together.
+
+    Example:
+        >>> import numpy as np
+        >>> from mhc_diag.records import Provenance
+        >>> where = Provenance("example", "observed", "by hand", "direct", "sample", token_shape=(5000,))
+        >>> stack = MixingStack("eye", np.broadcast_to(np.eye(4), (64, 5000, 4, 4)), (), where)
+        >>> [part.matrices.shape[1] for part in cut(stack)]
+        [2048, 2048, 904]
+    """
+    depth, tokens, n = (int(k) for k in stack.matrices.shape[:3])
+    size = max(1, PART_BYTES // (8 * depth * n * n))
+    on_numpy = namespace(stack.matrices).__name__ == "numpy"
+    if stack.provenance.token_axis != "sample" or tokens <= size or not on_numpy:
+        return [stack]
+
+    def some(array: Array | None, start: int) -> Array | None:
+        return None if array is None else array[:, start : start + size]
+
+    return [
+        replace(
+            stack,
+            matrices=some(stack.matrices, start),
+            logits=some(stack.logits, start),
+            pre=some(stack.pre, start),
+            post=some(stack.post, start),
+        )
+        for start in range(0, tokens, size)
+    ]
 
 
 class Measurement:

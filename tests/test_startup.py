@@ -57,7 +57,7 @@ def test_a_simulation_needs_numpy_alone(format: str) -> None:
 @pytest.mark.parametrize("format", ["table", "json"])
 def test_a_static_scan_needs_no_torch(format: str, file: str) -> None:
     modules = imported("scan", f"sample_models/{file}", "--format", format, "--max-gain", "4")
-    assert not modules & (HEAVY | {"safetensors", "fsspec"})
+    assert not modules & (HEAVY | {"safetensors", "fsspec", "numpy.ma"})
 
 
 def test_neither_does_a_comparison_nor_a_baseline(tmp_path: Path) -> None:

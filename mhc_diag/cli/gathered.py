@@ -28,7 +28,7 @@ def measured(target: str, how: Measuring, triangle: Wanted = never) -> tuple[lis
         NothingToCheck: it holds no mixing.
     """
     if not saved.is_saved(target):
-        return analysed(how.stacks(target), triangle=triangle), []
+        return analysed(how.stacks(target), triangle=triangle, jobs=how.jobs), []
     found = saved.read(Path(target))
     names = {report.name for report in found.reports}
     doubts = () if found.verdict is None else found.verdict.doubts

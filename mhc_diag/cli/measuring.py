@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from mhc_diag.cli import options
+
 if TYPE_CHECKING:
     from mhc_diag.records import MixingStack, Report
 
@@ -93,6 +95,7 @@ class Measuring:
             help="Layout of what the path begins with, should the probe not find it: 'b s (n c)'.",
         ),
     ] = None
+    jobs: options.JobsOption = None
     unsafe_pickle: Annotated[
         bool,
         typer.Option("--unsafe-pickle", help="Load pickled modules. Runs any code that the file holds."),
@@ -152,6 +155,7 @@ def analysed(
     metrics: Sequence[str] = ("all",),
     *,
     triangle: Wanted = never,
+    jobs: int | None = None,
 ) -> list[Report]:
     """The report of each stack, with a bar that shows how far it is.
 
@@ -159,14 +163,17 @@ def analysed(
         stacks: what to measure.
         metrics: names of metrics.
         triangle: whether all composites are measured of so many sites and tokens.
+        jobs: cores to use.
     """
-    from mhc_diag.analyse import analyse
     from mhc_diag.progress import progress
+    from mhc_diag.sweeps import analyse_samples
 
     matrices = sum(3 * s.matrices.shape[0] * s.matrices.shape[1] for s in stacks)
     with progress("measuring", matrices) as advance:
         return [
-            analyse(s, metrics=metrics, triangle=triangle(*s.matrices.shape[:2]), progress=advance)
+            analyse_samples(
+                s, metrics=metrics, triangle=triangle(*s.matrices.shape[:2]), jobs=jobs, progress=advance
+            )
             for s in stacks
         ]
 

@@ -73,7 +73,7 @@ def scan(
     found = len(stacks)
     if also is not None:
         stacks += [also(stack) for stack in stacks]
-    reports = analysed(stacks, wanted, triangle=out.wants_triangle)
+    reports = analysed(stacks, wanted, triangle=out.wants_triangle, jobs=how.jobs)
     verdict = judge(reports[:found], policy)
     asked = None if explain is None else (stacks[0], explain)
     out.emit(reports, all_sites=all_sites, verdict=verdict, explain=asked)

@@ -88,7 +88,7 @@ def simulate(
     out = outputs(format, report, plot, triangle)
     from mhc_diag.progress import progress
     from mhc_diag.sources.simulate import Simulation
-    from mhc_diag.sweeps import Plan, Shard, measure_shard, sweep
+    from mhc_diag.sweeps import Plan, Shard, measure_shard, run
     from mhc_diag.sweeps.engine import chosen
 
     share = None if shard is None else Shard.parse(shard)
@@ -109,7 +109,7 @@ def simulate(
     tasks = plan.tasks if share is None else share.tasks(plan)
     with chosen(backend), progress("simulating", sum(map(plan.matrices, tasks))) as advance:
         if share is None:
-            reports = sweep(plan, triangle=out.wants_triangle, jobs=jobs, state=state, progress=advance)
+            reports = run(plan, triangle=out.wants_triangle, jobs=jobs, state=state, progress=advance)
         else:
             folder = _folder(state, out)
             path = measure_shard(plan, share, folder, jobs=jobs, progress=advance)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.findings import Evidence, seen
+from mhc_diag.findings._middle import middle
 from mhc_diag.records import Report
 from mhc_diag.verdict import Level, Place
 
@@ -62,13 +63,13 @@ def check(report: Report) -> Iterator[Evidence]:
         left = float(np.prod(1 - loss))
         if left >= LEFT:
             continue
-        middle = float(np.median(loss[loss > VISIBLE]))
+        typical = float(middle(loss[loss > VISIBLE]))
         first = int(np.argmax(loss))
         place = Place(f"amin_{way}", "site", "min", 1 - float(loss[first]), float(np.log10(1 - loss[first])),
                       first, report.sites[first].label)  # fmt: skip
-        eps = middle / (1 - middle)
+        eps = typical / (1 - typical)
         text = (
-            f"the sums of all {side} are {1 - middle:.5g}, as with an eps of {eps:.2g}, which leaves "
+            f"the sums of all {side} are {1 - typical:.5g}, as with an eps of {eps:.2g}, which leaves "
             f"{left:.3g} after {len(report.sites)} sites"
         )
         yield Evidence(text, place, None if left < LITTLE else "warn")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mhc_diag.findings import Evidence, seen
+from mhc_diag.findings._middle import middle
 from mhc_diag.records import Report
 from mhc_diag.verdict import Level, Place
 
@@ -61,7 +62,7 @@ def _applied(report: Report) -> Iterator[Evidence]:
     entries = np.asarray(report.sample, dtype=np.float64).ravel()
     entries = entries[np.abs(entries) < LARGEST]  # and no NaN
     entries = entries[np.abs(entries * 16 - np.round(entries * 16)) > 1e-5]
-    if not (np.median(least) > OFF and entries.size >= TELLING):
+    if not (middle(least) > OFF and entries.size >= TELLING):
         return
     mantissa = np.frexp(entries)[0]  # from 0.5 to 1
     for name, digits in FORMATS.items():

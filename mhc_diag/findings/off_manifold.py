@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.findings import Evidence, seen
+from mhc_diag.findings._middle import middle
 from mhc_diag.records import Report
 from mhc_diag.verdict import Level, Place
 
@@ -84,5 +85,5 @@ def _entries(report: Report) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]
         return None
     flat = np.asarray(report.sample, dtype=np.float64).reshape(*report.sample.shape[:2], -1)
     low, high = flat.min(-1), flat.max(-1)
-    low, high = np.median(low, axis=1), np.median(high, axis=1)
+    low, high = middle(low, axis=1), middle(high, axis=1)
     return np.maximum(-low, high - 1), np.where(-low > high - 1, low, high)

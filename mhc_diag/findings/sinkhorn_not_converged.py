@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mhc_diag.findings import Evidence, seen
+from mhc_diag.findings._middle import middle
 from mhc_diag.findings._sides import Sides, sides
 from mhc_diag.records import Report
 from mhc_diag.verdict import Level, Place
@@ -67,7 +68,7 @@ def check(report: Report) -> Iterator[Evidence]:
         return
     promised = promise.iterations if promise is not None else 0
     fewer = _fewer(report, found, promised) if promised else ""
-    typical, first = float(np.median(off)), int(np.argmax(off))
+    typical, first = float(middle(off)), int(np.argmax(off))
     place = Place(f"{side[:-1]}_residual", "site", "p50", float(off[first]), None, first,
                   report.sites[first].label)  # fmt: skip
     sums = f"{side[:-1]} sums of the typical token are {typical:.2%} from 1 at half of the sites"
@@ -114,8 +115,8 @@ def _needed(report: Report) -> str:
     curve = seen(report, "sinkhorn_iterations", "site", "p50")
     if curve is None or not np.isfinite(curve.value).any():
         return ""
-    middle = float(np.median(curve.value[np.isfinite(curve.value)]))
-    return f"; half of the sites need {middle:.0f} iterations or more to 1e-6"
+    typical = float(middle(curve.value[np.isfinite(curve.value)]))
+    return f"; half of the sites need {typical:.0f} iterations or more to 1e-6"
 
 
 def _worst(report: Report, side: str, value: Any, token: Any) -> Evidence:

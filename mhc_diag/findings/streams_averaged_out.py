@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from mhc_diag.findings import Evidence, seen
+from mhc_diag.findings._middle import middle
 from mhc_diag.findings._sites import at_zero_input
 from mhc_diag.records import Report
 from mhc_diag.verdict import Level, Place
@@ -55,12 +56,10 @@ HALVINGS = 24
 
 def check(report: Report) -> Iterator[Evidence]:
     """What the typical site leaves, against one site and against the depth."""
-    import numpy as np
-
     curve, depth = seen(report, "uniformity", "site", "p50"), len(report.sites)
     if curve is None or report.streams < 2:
         return
-    left = float(np.median(curve.value))
+    left = float(middle(curve.value))
     log10 = math.log10(left) if left > 0 else -math.inf
     place = Place("uniformity", "site", "p50", left, log10)
     what = f"the typical site leaves {left:.2g} of the differences between streams"

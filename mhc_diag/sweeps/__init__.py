@@ -11,13 +11,35 @@ same to the last bit.
     shards.py    a share of the parts
     merge.py     shares put together
     sweep.py     all of it
+    samples.py   the same for a stack that was not simulated, as far as it can be cut
 """
 
 from __future__ import annotations
 
-from mhc_diag.sweeps.merge import merged
-from mhc_diag.sweeps.plan import Plan
-from mhc_diag.sweeps.shards import Shard
-from mhc_diag.sweeps.sweep import measure_shard, sweep
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Plan", "Shard", "measure_shard", "merged", "sweep"]
+if TYPE_CHECKING:
+    from mhc_diag.sweeps.merge import merged
+    from mhc_diag.sweeps.plan import Plan
+    from mhc_diag.sweeps.samples import analyse_samples
+    from mhc_diag.sweeps.shards import Shard
+    from mhc_diag.sweeps.sweep import measure_shard, run
+
+__all__ = ["Plan", "Shard", "analyse_samples", "measure_shard", "merged", "run"]
+
+_HOMES = {
+    "Plan": "plan",
+    "Shard": "shards",
+    "analyse_samples": "samples",
+    "measure_shard": "sweep",
+    "merged": "merge",
+    "run": "sweep",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used, so that a small simulation starts at once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mhc_diag.sweeps' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"mhc_diag.sweeps.{_HOMES[name]}"), name)

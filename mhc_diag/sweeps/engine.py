@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.maths.blocks import slices, usable
+from mhc_diag.selection import PAPER
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -16,6 +17,11 @@ WORTH_WORKERS = 4.0
 """Seconds of one core from which on processes are started, which takes one or two."""
 ROUNDS = 4
 """Pieces for each worker in a batch, with backends that return nothing before all is done."""
+
+
+def a_number(metrics: Sequence[str]) -> float:
+    """Roughly how many seconds of one core an entry of a matrix takes in each scope."""
+    return 3e-8 if tuple(metrics) == PAPER else 5.5e-7
 
 
 def workers(jobs: int | None) -> int:

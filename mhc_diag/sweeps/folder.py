@@ -12,29 +12,12 @@ from mhc_diag import atomic
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.measuring import Measurement
 from mhc_diag.sources.printable import printable
-from mhc_diag.sweeps.plan import Plan, Task
+from mhc_diag.sweeps.plan import Found, Plan, Task
 from mhc_diag.sweeps.saved import SUFFIX, Saved, content, difference, look
 from mhc_diag.sweeps.shards import Shard
 
 LOOSE = 2**26
 """Bytes in files of single parts from which on they are made one file, if that is not larger."""
-
-
-class Found:
-    """What was measured so far."""
-
-    def __init__(self) -> None:
-        self.cases: dict[int, Measurement] = {}
-        self.tasks: set[Task] = set()
-
-    def take(self, tasks: set[Task], cases: dict[int, Measurement]) -> None:
-        """Take in more."""
-        self.tasks |= tasks
-        for k, more in cases.items():
-            if k in self.cases:
-                self.cases[k].take(more)
-            else:
-                self.cases[k] = more
 
 
 class Folder:

@@ -8,8 +8,8 @@ from pathlib import Path
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import Report
 from mhc_diag.sources.printable import printable
-from mhc_diag.sweeps.folder import Found, files_in, is_part
-from mhc_diag.sweeps.plan import Plan, Task, Wanted
+from mhc_diag.sweeps.folder import files_in, is_part
+from mhc_diag.sweeps.plan import Found, Plan, Task, Wanted
 from mhc_diag.sweeps.saved import Saved, difference, look
 from mhc_diag.sweeps.shards import Shard
 

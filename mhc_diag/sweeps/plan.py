@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +13,9 @@ from mhc_diag.errors import MhcDiagError
 from mhc_diag.maths.blocks import limited, usable
 from mhc_diag.measuring import Asked, Measurement, Place, Progress, measure
 from mhc_diag.records import Report, Triangle
-from mhc_diag.selection import ALL, PAPER, chosen
+from mhc_diag.selection import ALL, chosen
 from mhc_diag.sources.simulate import Case, Simulation, cases
+from mhc_diag.sweeps.engine import a_number
 
 Wanted = bool | Callable[[int, int], bool]
 """Of triangles: always, never, or for how many sites and tokens."""
@@ -70,8 +70,7 @@ class Plan:
     def seconds(self, tasks: Sequence[Task]) -> float:
         """Roughly what one core needs for these."""
         n, most = self.simulation.streams, max(self.simulation.sinkhorn_iters)
-        a_number = 3e-8 if self.metrics == PAPER else 5.5e-7
-        return sum(map(self.matrices, tasks)) * n * n * (a_number + 2.3e-9 * most)
+        return sum(map(self.matrices, tasks)) * n * n * (a_number(self.metrics) + 2.3e-9 * most)
 
     def settings(self) -> dict[str, Any]:
         """Everything that the numbers depend on, by the name that a user knows it by."""
@@ -120,13 +119,13 @@ class Plan:
 
     def reports(self, found: dict[int, Measurement], *, triangle: Wanted = False) -> list[Report]:
         """One report for each case; where triangles are wanted, of its first part, which is drawn again."""
-        from mhc_diag.analyse import reported
+        from mhc_diag.analyse import Extras, reported
 
         made = []
         for k, case in enumerate(self.cases):
             wanted = triangle if isinstance(triangle, bool) else triangle(case.depth, case.seeds)
             more = self.work(Task(k, 0), usable()).triangles() if wanted else ()
-            made.append(reported(case.about, self.asked, found[k], more))
+            made.append(reported(case.about, self.asked, found[k], Extras(more)))
         return made
 
 
@@ -156,7 +155,26 @@ class Work:
             return triangles(self.case.part(self.part).matrices)
 
 
+class Found:
+    """What was measured so far."""
+
+    def __init__(self) -> None:
+        self.cases: dict[int, Measurement] = {}
+        self.tasks: set[Task] = set()
+
+    def take(self, tasks: set[Task], cases: dict[int, Measurement]) -> None:
+        """Take in more."""
+        self.tasks |= tasks
+        for k, more in cases.items():
+            if k in self.cases:
+                self.cases[k].take(more)
+            else:
+                self.cases[k] = more
+
+
 def _digest(path: Path) -> str:
+    import hashlib
+
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as e:

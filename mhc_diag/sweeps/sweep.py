@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mhc_diag.measuring import Measurement, Progress
 from mhc_diag.records import Report
 from mhc_diag.sweeps import engine
-from mhc_diag.sweeps.folder import Folder, Found
-from mhc_diag.sweeps.plan import Plan, Task, Wanted, Work
-from mhc_diag.sweeps.shards import Shard
+from mhc_diag.sweeps.plan import Found, Plan, Task, Wanted, Work
+
+if TYPE_CHECKING:
+    from mhc_diag.sweeps.folder import Folder
+    from mhc_diag.sweeps.shards import Shard
 
 
-def sweep(
+def run(
     plan: Plan,
     *,
     triangle: Wanted = False,
@@ -24,7 +27,7 @@ def sweep(
     """Simulate on all cores: one report for each case, as `analyse` gives it of the parts of the case.
 
     Small sweeps are measured in this process. Inside `joblib.parallel_config` its backend and number of jobs
-    are used: `with joblib.parallel_config(backend="dask"): sweep(...)`. No number depends on any of that.
+    are used: `with joblib.parallel_config(backend="dask"): run(...)`. No number depends on any of that.
 
     Args:
         plan: what to draw and to measure.
@@ -40,11 +43,16 @@ def sweep(
 
     Example:
         >>> from mhc_diag.sources.simulate import Simulation
-        >>> hc, mhc = sweep(Plan(Simulation(depth=8, seeds=4, manifolds=("none", "sinkhorn"))), jobs=1)
+        >>> hc, mhc = run(Plan(Simulation(depth=8, seeds=4, manifolds=("none", "sinkhorn"))), jobs=1)
         >>> mhc.name, round(mhc.worst("forward").value, 6)
         ('mHC', 1.0)
     """
-    folder = None if state is None else Folder(state, plan, Shard())
+    folder = None
+    if state is not None:
+        from mhc_diag.sweeps.folder import Folder
+        from mhc_diag.sweeps.shards import Shard
+
+        folder = Folder(state, plan, Shard())
     found = _measured(plan, plan.tasks, folder, jobs, progress)
     return plan.reports(found.cases, triangle=triangle)
 
@@ -58,12 +66,14 @@ def measure_shard(
         plan: what all shards together draw and measure.
         shard: which share of it.
         state: a folder, which all shards may share.
-        jobs: as for `sweep`.
-        progress: as for `sweep`, of this shard.
+        jobs: as for `run`.
+        progress: as for `run`, of this shard.
 
     Raises:
         MhcDiagError: the simulation is impossible, or the folder holds another one.
     """
+    from mhc_diag.sweeps.folder import Folder
+
     folder = Folder(state, plan, shard)
     _measured(plan, shard.tasks(plan), folder, jobs, progress)
     return folder.file

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mhc_diag.watch.alerts import Alert, OnAlert
 from mhc_diag.watch.distribution import Distribution
 from mhc_diag.watch.watcher import Settings, Watch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
-__all__ = ["Distribution", "Watch", "watch"]
+    from mhc_diag.policy import Policy
+
+__all__ = ["Alert", "Distribution", "Watch", "watch"]
 
 
 def watch(
@@ -22,6 +27,10 @@ def watch(
     probe_every: int = 100,
     example: Any = None,
     evaluation: bool = False,
+    policy: Policy | None = None,
+    max_rise: float | None = None,
+    on_alert: OnAlert = "warn",
+    jsonl: str | Path | None = None,
     distribution: Distribution | None = None,
 ) -> Watch:
     """Watch the composite gains of a model while it trains.
@@ -39,6 +48,13 @@ def watch(
         probe_every: without taps, probe each forward pass of so many.
         example: what to call the model with for probes, as for `mhc_diag.probe`; the running input if None.
         evaluation: also record forward passes in evaluation mode.
+        policy: limits that every record is held against: `Policy(max_gain=4)`, and limits of composite
+            gains, of single sites, and of how little the streams may be averaged. Matrices that are not
+            finite are always told.
+        max_rise: how many times those of the first record the composite gains may become.
+        on_alert: once for each crossing of a limit: `warn`; `stop`, which also sets `should_stop`; or a
+            function that takes the `Alert`.
+        jsonl: a file to add each record to, as one line of JSON.
         distribution: which ranks of torch.distributed hold which tokens and sites of the model. None takes
             what DDP and FSDP2 say of themselves; any other model is then watched on its own.
 
@@ -46,7 +62,8 @@ def watch(
         The watch, which is open: use it in a `with` statement, or call `close()`.
 
     Raises:
-        MhcDiagError: a number is not 1 or more, or the example cannot be measured.
+        MhcDiagError: a number is not 1 or more, the example cannot be measured, a limit is on something that
+            is not recorded, or the file cannot be written.
         NothingToCheck: the example passes through no residual mixing.
 
     Example:
@@ -65,5 +82,7 @@ def watch(
         >>> w.gains()["forward_max"], w.gains()["backward_max"]
         (2.0, 2.5)
     """
-    settings = Settings(every, tokens, verify_every, probe_every, evaluation)
+    settings = Settings(
+        every, tokens, verify_every, probe_every, evaluation, policy, max_rise, on_alert, jsonl
+    )
     return Watch(model, settings, example, distribution or Distribution.of_model(model))

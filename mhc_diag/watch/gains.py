@@ -16,8 +16,12 @@ NAMES = (
     "backward_mean",
     "site_forward_max",
     "site_backward_max",
+    "forward_min",
+    "backward_min",
+    "uniformity_mean",
 )
-"""Worst over depth of the largest and of the mean over tokens: composites, then single sites."""
+"""Worst over depth of the largest and of the mean over tokens: composites, then single sites; then the lowest
+over depth of the smallest gain, and of the mean distance of a prefix from full averaging."""
 
 
 def log10_gains(matrices: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -25,6 +29,7 @@ def log10_gains(matrices: Tensor, weights: Tensor | None = None) -> Tensor:
 
     Formula: forward, max_i abs(sum_j A_ij) of the prefixes A = M_l ... M_0; backward, max_j abs(sum_i A_ij)
     of the suffixes A = M_{L-1} ... M_l. The mean over tokens is that of the gains, not of their logarithms.
+    Uniformity, norm_F(A - J) / sqrt(n - 1) of the prefixes with J = ones / n, as in the metric of that name.
 
     Args:
         matrices: (L, T, n, n), out x in.

@@ -6,7 +6,6 @@ axis of the distribution.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,14 +13,13 @@ from mhc_diag.errors import MhcDiagError
 from mhc_diag.watch.distribution import Distribution
 from mhc_diag.watch.exchange import gathered
 from mhc_diag.watch.roll_call import RollCall
-from mhc_diag.watch.stages import BESIDE, Record, Sent, of_stage
-from mhc_diag.watch.tables import Table, log10_numbers, merged
+from mhc_diag.watch.stages import BESIDE, Kept, Sent, of_stage
+from mhc_diag.watch.tables import NUMBERS, Table, log10_numbers, merged, no_numbers, worst_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Told = Mapping[str, Any]
-NUMBERS = 7  # of log10_numbers
 
 
 class Whole(NamedTuple):
@@ -29,7 +27,9 @@ class Whole(NamedTuple):
 
     forward: int
     numbers: Tensor
-    """(NUMBERS)."""
+    """(NUMBERS), as of `log10_numbers`."""
+    step: int
+    streams: int
     tapped: bool
 
 
@@ -51,6 +51,11 @@ class Ranks:
         pipeline = distribution.stages
         self.stages = (self.own,) if pipeline is None else tuple(dist.get_process_group_ranks(pipeline))
         """The ranks that hold the sites of this rank's tokens, in the order of depth."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank is the one that writes files."""
+        return self.own == min(self.distribution.ranks)
 
     @property
     def has_stages(self) -> bool:
@@ -85,7 +90,7 @@ class Ranks:
         """A roll call of all ranks."""
         return self._all.call(what)
 
-    def rows(self, pending: Sequence[Record], *, empty: bool) -> list[Whole]:
+    def rows(self, pending: Sequence[Kept], *, empty: bool) -> list[Whole]:
         """The numbers of the forward passes that every rank has recorded.
 
         Args:
@@ -104,11 +109,10 @@ class Ranks:
         records = [record for record in pending if record.forward in common]
         made = self._over_tokens(self._of_stage(records, said, common))
         numbers = self._over_stages([log10_numbers(t) for t in made], len(common))
-        tapped = [all(told[str(forward)]["tapped"] for told in said.values()) for forward in common]
-        return [Whole(*row) for row in zip(common, numbers, tapped, strict=True)]
+        return [_whole(f, said, found) for f, found in zip(common, numbers, strict=True)]
 
     def _of_stage(
-        self, records: Sequence[Record], said: Mapping[int, Told], common: Sequence[int]
+        self, records: Sequence[Kept], said: Mapping[int, Told], common: Sequence[int]
     ) -> list[Table]:
         """This rank's tables, made with the products of the other stages; none if it has no sites."""
         import torch
@@ -148,8 +152,14 @@ class Ranks:
         group = self.distribution.stages
         if group is None:
             return numbers
-        own = torch.stack(numbers) if numbers else torch.full((count, NUMBERS), -math.inf).double()
-        return list(torch.stack(gathered(own, group, self.distribution.timeout)).amax(dim=0))
+        own = torch.stack(numbers) if numbers else no_numbers(count)
+        return list(worst_of(gathered(own, group, self.distribution.timeout)))
+
+
+def _whole(forward: int, said: Mapping[int, Told], numbers: Tensor) -> Whole:
+    told = [records[str(forward)] for records in said.values()]
+    step, streams = told[0]["step"], told[0]["n"]
+    return Whole(forward, numbers, step, streams, all(words["tapped"] for words in told))
 
 
 def _common(said: Mapping[int, Told]) -> list[int]:
@@ -172,4 +182,4 @@ def _check_sites(said: Mapping[int, Told], common: Sequence[int], replicas: Sequ
 
 
 def _table(flat: Tensor) -> Table:
-    return Table(flat[:-2].reshape(6, -1), flat[-2], flat[-1])
+    return Table(flat[:-2].reshape(NUMBERS - 1, -1), flat[-2], flat[-1])

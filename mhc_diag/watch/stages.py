@@ -7,7 +7,7 @@ it which token that is; nothing else of it is needed for prefixes and suffixes o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
@@ -24,7 +24,7 @@ Told = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Record:
+class Kept:
     """What one rank recorded of one forward pass."""
 
     forward: int
@@ -36,18 +36,21 @@ class Record:
     numbers: Tensor | None = None
     """(T): which tokens of the forward pass these are; 0, 1, 2 ... if None."""
     tapped: bool = True
+    step: int = 0
+    """Of the training run."""
     made: Table | None = None
     """Its gains, where they are known and the matrices are not kept."""
 
-    def settled(self) -> Record:
+    def settled(self) -> Kept:
         """With its gains instead of its matrices, where this rank has all sites."""
         few = self.matrices[:, :0].clone()
-        return Record(self.forward, few, tapped=self.tapped, made=table(self.matrices, self.weights))
+        return replace(self, matrices=few, made=table(self.matrices, self.weights))
 
     def told(self) -> dict[str, Any]:
         """What the other ranks have to know before anything is exchanged."""
         sites, tokens, n, _ = self.matrices.shape
-        return {"tapped": self.tapped, "sites": int(sites), "tokens": int(tokens), "n": int(n)}
+        shape = {"sites": int(sites), "tokens": int(tokens), "n": int(n)}
+        return {"tapped": self.tapped, "step": self.step, **shape}
 
     def packed(self, tokens: int) -> Tensor:
         """(tokens, n*n + BESIDE): the product of all sites, and what is sent beside it."""
@@ -81,13 +84,13 @@ class Sent:
 
     @staticmethod
     def unpacked(rows: Tensor, tokens: int, n: int) -> Sent:
-        """From the rows of `Record.packed`, without the padding."""
+        """From the rows of `Kept.packed`, without the padding."""
         rows = rows[:tokens]
         scale, finite, numbers, weights = rows[:, n * n :].unbind(1)
         return Sent(Product(rows[:, : n * n].reshape(-1, n, n), scale), finite > 0, numbers, weights)
 
 
-def of_stage(record: Record, stages: Sequence[Sent | None], own: int) -> Table:
+def of_stage(record: Kept, stages: Sequence[Sent | None], own: int) -> Table:
     """The table of one stage's sites, as parts of the whole model.
 
     Args:
@@ -129,12 +132,12 @@ def _check_tokens(sent: Sequence[Sent], several: Sequence[Sent], forward: int) -
         )
 
 
-def thinned(record: Record, limit: int) -> Record:
+def thinned(record: Kept, limit: int) -> Kept:
     """With at most so many tokens, evenly spread, as taps would have kept.
 
     Example:
         >>> import torch
-        >>> few = thinned(Record(1, torch.ones(2, 10, 4, 4)), 4)
+        >>> few = thinned(Kept(1, torch.ones(2, 10, 4, 4)), 4)
         >>> few.numbers.tolist(), tuple(few.matrices.shape)
         ([0, 2, 5, 7], (2, 4, 4, 4))
     """
@@ -146,4 +149,4 @@ def thinned(record: Record, limit: int) -> Record:
     index = torch.arange(limit, device=record.matrices.device) * count // limit
     numbers = index if record.numbers is None else record.numbers[index]
     weights = None if record.weights is None else record.weights[index]
-    return Record(record.forward, record.matrices[:, index], weights, numbers, record.tapped)
+    return replace(record, matrices=record.matrices[:, index], weights=weights, numbers=numbers)

@@ -16,16 +16,20 @@ from mhc_diag.watch.depth import Product, as_wide, prefixes, suffixes, times
 if TYPE_CHECKING:
     from torch import Tensor
 
-SUMS = (1, 3)
-"""Rows of `logs` that hold sums; the others hold maxima."""
+SUMS = [1, 3, 8]
+"""Rows of `logs` that hold sums over tokens, from which means are made."""
+NUMBERS = 10
+LEAST = [6, 7]
+"""Rows that hold minima over tokens; the others hold maxima."""
+LOWEST = [6, 7, 8]
+"""Rows of which the lowest over depth is the worst."""
 
 
 class Table(NamedTuple):
     """What is known of some tokens at some sites."""
 
     logs: Tensor
-    """(6, L), log10: of the forward gain of a prefix the largest and the sum over tokens, of the backward
-    gain of a suffix the same, and the largest forward and backward gain of each site."""
+    """(9, L), log10, in the order of `mhc_diag.watch.gains.NAMES`, with the sum over tokens for each mean."""
     tokens: Tensor
     """How many tokens count."""
     nonfinite: Tensor
@@ -62,13 +66,17 @@ def table(
         count = m.new_ones(m.shape[1]) if everyone or weights is None else weights.to(m)
         whole = torch.isfinite(m).flatten(2).all(dim=2).all(dim=0)
         whole = whole if finite is None else whole & finite
-        rows = []
+        largest, least = [], []
         for axis, made, other in ((-1, prefixes(m), before), (-2, suffixes(m), after)):
             if other is not None:
                 made = times(made, other) if axis == -1 else times(other, made)
             gains = _log10_gain(made.mantissa, axis) + made.scale
-            rows += [_largest(gains, count), _total(gains, count)]
-        rows += [_largest(_log10_gain(m, axis), count) for axis in (-1, -2)]
+            largest += [_largest(gains, count), _total(gains, count)]
+            least.append(-_largest(-gains, count))
+            if axis == -1:
+                apart = _total(_uniformity(made), count)
+        largest += [_largest(_log10_gain(m, axis), count) for axis in (-1, -2)]
+        rows = [*largest, *least, apart]
         return Table(torch.stack(rows), count.sum(), ((~whole) * count).sum())
 
 
@@ -88,8 +96,8 @@ def merged(tables: Sequence[Table]) -> Table:
 
     logs = torch.stack([t.logs for t in tables])
     made = logs.amax(dim=0)
-    sums = list(SUMS)
-    made[sums] = torch.logsumexp(logs[:, sums] * math.log(10), dim=0) / math.log(10)
+    made[LEAST] = logs[:, LEAST].amin(dim=0)
+    made[SUMS] = torch.logsumexp(logs[:, SUMS] * math.log(10), dim=0) / math.log(10)
     total = torch.stack([torch.stack([t.tokens, t.nonfinite]) for t in tables]).sum(dim=0)
     return Table(made, total[0], total[1])
 
@@ -107,23 +115,66 @@ def joined(tables: Sequence[Table]) -> Table:
 
 
 def log10_numbers(made: Table) -> Tensor:
-    """Log10 of the worst over depth of each row, sums as means, and the number of tokens that are not finite.
+    """Log10 of the worst over depth of each row, means for sums, and how many tokens are not finite.
 
     Args:
         made: of one site or more.
 
     Returns:
-        (7), as `mhc_diag.watch.gains.NAMES` lists them.
+        (NUMBERS), as `mhc_diag.watch.gains.NAMES` lists them, and the tokens.
     """
     import torch
 
     worst = made.logs.amax(dim=1)
-    worst[list(SUMS)] -= made.tokens.log10()
+    worst[LOWEST] = made.logs[LOWEST].amin(dim=1)
+    worst[SUMS] -= made.tokens.log10()
     return torch.cat([worst, made.nonfinite[None]])
+
+
+def worst_of(numbers: Sequence[Tensor]) -> Tensor:
+    """The worst of the numbers of several stages, each as of `log10_numbers`.
+
+    Args:
+        numbers: of the same shape, the last axis (NUMBERS).
+    """
+    import torch
+
+    every = torch.stack(list(numbers))
+    made = every.amax(dim=0)
+    made[..., LOWEST] = every[..., LOWEST].amin(dim=0)
+    return made
+
+
+def no_numbers(records: int) -> Tensor:
+    """What leaves the worst of others as it is, (records, NUMBERS).
+
+    Example:
+        >>> import torch
+        >>> worst_of([no_numbers(1), torch.ones(1, NUMBERS)]).tolist() == [[1.0] * NUMBERS]
+        True
+    """
+    import torch
+
+    made = torch.full((records, NUMBERS), -math.inf, dtype=torch.float64)
+    made[:, LOWEST] = math.inf
+    return made
 
 
 def _log10_gain(matrices: Tensor, axis: int) -> Tensor:
     return matrices.sum(dim=axis).abs().amax(dim=-1).log10()
+
+
+def _uniformity(made: Product) -> Tensor:
+    """Log10 of the distance from full averaging, (L, T). One stream has none: -inf."""
+    import torch
+
+    mantissa, scale = made
+    n = mantissa.shape[-1]
+    if n == 1:
+        return torch.full_like(scale, -math.inf)
+    unit = scale.clamp(min=0)  # so that neither A nor J overflows
+    apart = mantissa * (10 ** (scale - unit))[..., None, None] - (10**-unit)[..., None, None] / n
+    return apart.square().sum(dim=(-2, -1)).sqrt().log10() - math.log10(n - 1) / 2 + unit
 
 
 def _largest(gains: Tensor, count: Tensor) -> Tensor:

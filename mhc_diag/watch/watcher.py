@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError, NothingToCheck
+from mhc_diag.policy import Policy
 from mhc_diag.records import MixingStack, Provenance, Report
 from mhc_diag.sources.taps.tap import Taps
+from mhc_diag.watch.alerts import Alert, OnAlert
+from mhc_diag.watch.books import Books
 from mhc_diag.watch.door import Door, is_probed, probing
-from mhc_diag.watch.history import History
 from mhc_diag.watch.ranks import Ranks
 from mhc_diag.watch.rehearsal import is_rehearsal
-from mhc_diag.watch.whole import whole_stack
+from mhc_diag.watch.shelf import Shelf
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,6 +43,10 @@ class Settings:
     verify_every: int
     probe_every: int
     evaluation: bool
+    policy: Policy | None = None
+    max_rise: float | None = None
+    on_alert: OnAlert = "warn"
+    jsonl: str | Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("every", "tokens", "verify_every", "probe_every"):
@@ -59,9 +67,13 @@ class Watch:
         self._model, self._settings, self._example = model, settings, example
         self._name = type(model).__name__
         self._ranks = None if distribution is None else Ranks(distribution)
-        self._history = History(self._ranks, settings.tokens)
-        self._empty = False
+        self._shelf = None if self._ranks is None else Shelf(self._ranks, settings.tokens, self._name)
+        jsonl = settings.jsonl if self._ranks is None or self._ranks.is_first else None
+        expected = settings.policy, settings.max_rise, settings.on_alert
+        self._books = Books(self._name, *expected, jsonl, self._shelf)
         self._astray = ""
+        self._step: int | None = None
+        self._due = False
         self._stack: MixingStack | None = None
         self._matrices: Tensor | None = None
         self._weights: Tensor | None = None
@@ -87,13 +99,40 @@ class Watch:
         return self
 
     def __exit__(self, kind: object, exception: object, trace: object) -> None:
-        self.close()
+        self._door.leave(self)
         if self._ranks is not None and exception is not None:
             self._ranks.leave(f"{type(exception).__name__}: {exception}")
+        self._books.close(alone=exception is not None and self._ranks is not None)
 
     def close(self) -> None:
-        """Stop watching. What was recorded stays; closing twice does nothing."""
-        self._door.leave(self)
+        """Stop watching. What was recorded stays; closing twice does nothing. All ranks close together."""
+        self.__exit__(None, None, None)
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """Every crossing of a limit, earliest first. Reading it waits for the device."""
+        self._books.settle(wait=True)
+        return self._books.alerts
+
+    @property
+    def step(self) -> int:
+        """The step that the next record is of: the one that was set, or how many forward passes were seen.
+
+        Set it before each step where one has several forward passes. `every` counts steps then, and of each
+        step the first forward pass is recorded.
+        """
+        return self.forwards if self._step is None else self._step
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self._due = self._step != step and (step - 1) % self._settings.every == 0
+        self._step = step
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether an alert asks for the end of the run, with `on_alert="stop"`."""
+        self._books.settle()
+        return self._books.alarm.should_stop
 
     def gains(self) -> dict[str, float]:
         """The composite gains of the latest record.
@@ -113,18 +152,33 @@ class Watch:
         Raises:
             MhcDiagError: nothing was recorded yet.
         """
-        rows = self.history
-        if not rows:
+        self._books.settle(wait=True)
+        if not len(self._books.history):
             raise MhcDiagError(
                 f"no forward pass of {self._name} was recorded, {self.forwards} were seen",
                 hint="watch the very object that is called, in training mode or with evaluation=True",
             )
-        return rows[-1]
+        return self._books.history.latest()
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """All records, earliest first. Reading it waits for the device, and for the other ranks."""
-        return self._history.rows(empty=self._empty)
+        """All records since this watch began, earliest first. Reading it waits for the device."""
+        self._books.settle(wait=True)
+        return self._books.history.rows()
+
+    @property
+    def recorded(self) -> int:
+        """How many records there are since this watch began; asking does not wait for the device."""
+        return len(self._books.history)
+
+    def fresh(self, *, wait: bool = False) -> list[dict[str, float]]:
+        """The records that have arrived and were not given by this before, earliest first.
+
+        Args:
+            wait: for the device, so that all of them have arrived.
+        """
+        self._books.settle(wait=wait)
+        return self._books.history.fresh()
 
     def report(self) -> Report:
         """Everything about the latest record, as a scan would tell it.
@@ -145,18 +199,31 @@ class Watch:
         """
         self.metrics()
         if self._ranks is not None:
-            return whole_stack(self._ranks, None if self._empty else self._own(), self._name, self._latest)
-        return self._own()
-
-    def _own(self) -> MixingStack:
-        """The operators of the latest record that this rank has itself."""
+            return self._books.history.stack()
         assert self._stack is not None  # recorded together with the history
         if self._matrices is None:
             return self._stack
-        matrices = self._matrices
-        if self._weights is not None and len(self._weights) == matrices.shape[1]:
-            matrices = matrices[:, self._weights > 0]
-        return replace(self._stack, matrices=matrices, provenance=self._read_off(int(matrices.shape[1])))
+        return self._of(self._stack, self._matrices, self._weights, self._latest)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to go on counting, in values that JSON can hold. Waits for the device."""
+        return {"step": self.step, "forwards": self.forwards, **self._books.state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another watch was when it gave its state; before the first forward pass.
+
+        Steps go on counting, a limit that was crossed is not told again, and what the file of records holds
+        of later steps is dropped.
+
+        Raises:
+            MhcDiagError: a forward pass was recorded already.
+        """
+        if self._recorded or self.forwards:
+            raise MhcDiagError(
+                "the watch has seen forward passes already", hint="load its state before training begins"
+            )
+        self.forwards = int(state["forwards"])
+        self._books.resume(state, int(state["step"]))
 
     @contextlib.contextmanager
     def around(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
@@ -173,11 +240,14 @@ class Watch:
             yield
             return
         self.forwards += 1
-        if (self.forwards - 1) % self._settings.every:
+        due = (self.forwards - 1) % self._settings.every == 0 if self._step is None else self._due
+        self._due = False
+        if not due:
             yield
             return
         self._running = True
-        self._history.passed()
+        if self._shelf is not None:
+            self._shelf.passed()
         try:
             self._look(args, kwargs)
             if self.tapped:
@@ -186,6 +256,7 @@ class Watch:
                 yield
         finally:
             self._running = False
+        self._books.settle()
 
     def _read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
         from mhc_diag.sources.exposed.places import listening
@@ -202,7 +273,10 @@ class Watch:
             self._lose_way()
             return
         self._matrices, self._weights, self._latest = matrices, reading.weights, self.forwards
-        self._history.add(self.forwards, matrices, reading.weights, reading.numbers, tapped=True)
+        assert self._stack is not None
+        shown = partial(self._of, self._stack, matrices, reading.weights, self.forwards)
+        tokens = reading.weights, reading.numbers
+        self._books.history.add(self.step, self.forwards, matrices, *tokens, tapped=True, stack=shown)
         self._recorded += 1
 
     def _lose_way(self) -> None:
@@ -212,17 +286,17 @@ class Watch:
             self._note(f"{way}; it is probed from now on")
             return
         if not self._astray:
-            self._note(f"{way}; no rank has a record of it")
+            self._note(f"{way}; until the taps are compared, such a pass has no record on any rank")
         self._astray = way
-        self._recorded += 1  # the ranks compare their taps together, after as many records
+        self._recorded += 1  # which is when the ranks compare their taps, together
 
     def _look(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Probe the model where it is time to."""
         try:
             if self.taps is None:
                 self._discover(self._input(args, kwargs))
-            elif self._empty:
-                pass
+            elif self._is_empty:
+                return
             elif self.tapped:
                 if self._is_due(self._recorded) and self._recorded != self._verified[0]:
                     self._verify(self._input(args, kwargs))
@@ -247,23 +321,28 @@ class Watch:
     def _discover(self, example: Any) -> None:
         from mhc_diag.sources.taps import discover
 
-        failure: MhcDiagError | None = None
+        stack, taps, failure = None, NO_TAPS, None
         try:
             with probing():
                 stack, taps = discover(self._model, example)
         except MhcDiagError as e:
-            if self._ranks is None:
-                raise
-            self._empty = self._ranks.has_stages and isinstance(e, NothingToCheck)
-            failure = None if self._empty else e
-            stack, taps = None, NO_TAPS
-        self.tapped = taps.complete
-        if self._ranks is not None:
+            failure = e
+        if self._shelf is not None and self._ranks is not None:
+            self._shelf.empty = self._ranks.has_stages and isinstance(failure, NothingToCheck)
+            failure = None if self._shelf.empty else failure
             self.tapped = not self._ranks.agreed("" if taps.complete else "has no taps", failure)
+        elif failure is not None:
+            raise failure
+        else:
+            self.tapped = taps.complete
         self._stack, self.taps, self._astray = stack, taps, ""
         self._verified = (self._recorded, max((t.deviation for t in taps.found), default=0.0))
         if stack is not None and not self.tapped:
             self._take(stack)
+
+    @property
+    def _is_empty(self) -> bool:
+        return self._shelf is not None and self._shelf.empty
 
     def _probe(self, example: Any) -> None:
         from mhc_diag.sources.probe import probe
@@ -273,8 +352,8 @@ class Watch:
 
     def _take(self, stack: MixingStack) -> None:
         self._last_probe = self.forwards
-        self._stack, self._matrices, self._latest = stack, None, self.forwards
-        self._history.add(self.forwards, stack.matrices, tapped=False)
+        self._stack, self._matrices = stack, None
+        self._books.history.add(self.step, self.forwards, stack.matrices, tapped=False, stack=lambda: stack)
 
     def _verify(self, example: Any) -> None:
         from mhc_diag.sources.taps.discover import verify
@@ -303,21 +382,28 @@ class Watch:
         self.notes = (*self.notes, note)
         warnings.warn(note, RuntimeWarning, stacklevel=2)
 
-    def _read_off(self, tokens: int) -> Provenance:
-        assert self._stack is not None
+    def _of(self, stack: MixingStack, matrices: Tensor, weights: Tensor | None, forward: int) -> MixingStack:
+        """The stack of a record, with the tokens that count."""
+        if weights is not None and len(weights) == matrices.shape[1]:
+            matrices = matrices[:, weights > 0]
+        where = self._read_off(stack, int(matrices.shape[1]), forward)
+        was_probed: dict[str, Any] = {"pre": None, "post": None, "reads_from": (), "logits": None}
+        return replace(stack, matrices=matrices, provenance=where, **was_probed)
+
+    def _read_off(self, stack: MixingStack, tokens: int, forward: int) -> Provenance:
         recorded, deviation = self._verified
         compared = (
             f"the taps were last compared with a probe after {recorded} of {self._recorded} records: "
             f"largest deviation {deviation:.1e}"
         )
         return replace(
-            self._stack.provenance,
+            stack.provenance,
             how=HOW,
             token_shape=(tokens,),
             token_numbers=(),
             certificates=None,
-            settings={**self._stack.provenance.settings, "forward pass": self._latest},
-            notes=(*self._stack.provenance.notes, compared, *self.notes),
+            settings={**stack.provenance.settings, "forward pass": forward},
+            notes=(*stack.provenance.notes, compared, *self.notes),
         )
 
 

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 
+from mhc_diag import measuring
 from mhc_diag.sources import simulate
 from mhc_diag.sweeps import engine
 
+SAMPLES = Path(__file__).parents[2] / "sample_models"
 SMALL = ("simulate", "--depth", "4", "--seeds", "30", "--metrics", "paper")
 
 
@@ -74,3 +77,17 @@ def test_shards_that_do_not_belong_together_are_refused(run: Callable[..., Any],
     assert "was measured with seed 0 and not 4" in other.refused()
     (folder / "kept" / "2-of-3.npz").write_bytes(b"PK\x03\x04 cut short")
     assert "no intact file" in run("merge", "kept").refused()
+
+
+def test_samples_of_a_checkpoint_are_the_same_on_any_number_of_cores(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = SAMPLES / "deepseek-v4-tiny"
+    scan = ("scan", tiny, "--static", "--samples", "300", "--format", "json", "--metrics", "paper")
+    monkeypatch.setattr(measuring, "PART_BYTES", 2**15)
+    wanted = run(*scan, "--jobs", "1")
+    assert wanted.code == 0 and '"sample"' in wanted.out
+    monkeypatch.setattr(engine, "WORTH_WORKERS", 0.0)
+    with joblib.parallel_config(backend="threading"):
+        assert run(*scan, "--jobs", "3").out == wanted.out
+    assert "--jobs is 0" in run(*scan, "--jobs", "0").refused()

@@ -15,8 +15,7 @@ import pytest
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.measuring import Measurement
 from mhc_diag.sources import simulate
-from mhc_diag.sweeps import Shard, folder, measure_shard, merged, sweep
-from mhc_diag.sweeps import sweep as whole
+from mhc_diag.sweeps import Shard, folder, measure_shard, merged, run
 from mhc_diag.sweeps.plan import Work
 from mhc_diag.sweeps.saved import look
 from mhc_diag.sweeps.state import from_arrays, to_arrays
@@ -44,25 +43,25 @@ def stop_after(monkeypatch, count):
 def test_an_interrupted_sweep_goes_on_and_ends_with_the_same_bytes(
     plan, saved, tmp_path, monkeypatch, done, loose
 ):
-    wanted = saved(sweep(plan(), jobs=1))
+    wanted = saved(run(plan(), jobs=1))
     monkeypatch.setattr(folder, "LOOSE", loose)
     first = stop_after(monkeypatch, done)
     with pytest.raises(KeyboardInterrupt):
-        sweep(plan(), jobs=1, state=tmp_path)
+        run(plan(), jobs=1, state=tmp_path)
     second = stop_after(monkeypatch, 13)
     with joblib.parallel_config(backend="threading"):
-        assert saved(sweep(plan(), jobs=4, state=tmp_path)) == wanted
+        assert saved(run(plan(), jobs=4, state=tmp_path)) == wanted
     assert len(first) == done and len(second) == 13 - done and not set(first) & set(second)
     assert [p.name for p in tmp_path.iterdir()] == ["1-of-1.npz"]
     third = stop_after(monkeypatch, 0)
-    assert saved(sweep(plan(), state=tmp_path)) == saved(merged([tmp_path])) == wanted and not third
+    assert saved(run(plan(), state=tmp_path)) == saved(merged([tmp_path])) == wanted and not third
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from mhc_diag.sources import simulate
-from mhc_diag.sweeps import Plan, sweep
+from mhc_diag.sweeps import Plan, run
 from mhc_diag.sweeps.folder import Folder
 keep, kept = Folder.keep, []
 
@@ -74,7 +73,7 @@ def keep_and_die(self, task, measured):
 Folder.keep = keep_and_die
 simulate.PART_BYTES = 8 * 5 * 9 * 8
 simulation = simulate.Simulation(depth=5, streams=3, seeds=44)
-sweep(Plan(simulation, ("uniformity",)), state=Path(sys.argv[1]), jobs=1)
+run(Plan(simulation, ("uniformity",)), state=Path(sys.argv[1]), jobs=1)
 """
 
 
@@ -87,18 +86,16 @@ def test_a_sweep_killed_without_warning_goes_on(plan, saved, tmp_path):
     assert done.returncode == -signal.SIGKILL
     assert len(list(tmp_path.glob("*.npz"))) == 4
     with joblib.parallel_config(backend="threading"):
-        assert saved(sweep(plan(), jobs=3, state=tmp_path)) == saved(sweep(plan(), jobs=1))
+        assert saved(run(plan(), jobs=3, state=tmp_path)) == saved(run(plan(), jobs=1))
 
 
 def test_parts_that_were_gathered_before_the_end_came_are_not_counted_twice(plan, saved, tmp_path):
-    sweep(plan(), jobs=1, state=tmp_path)
+    run(plan(), jobs=1, state=tmp_path)
     keeper = folder.Folder(tmp_path, plan(), Shard())
     for task in plan().tasks[2:4]:
         keeper.keep(task, plan().work(task, 1).measurement())
     assert (
-        saved(merged([tmp_path]))
-        == saved(sweep(plan(), jobs=1, state=tmp_path))
-        == saved(sweep(plan(), jobs=1))
+        saved(merged([tmp_path])) == saved(run(plan(), jobs=1, state=tmp_path)) == saved(run(plan(), jobs=1))
     )
     assert [p.name for p in tmp_path.iterdir()] == ["1-of-1.npz"]
 
@@ -116,7 +113,7 @@ def test_parts_that_were_gathered_before_the_end_came_are_not_counted_twice(plan
 def test_another_sweep_is_refused_naming_the_difference(plan, tmp_path, settings, named):
     measure_shard(plan(), Shard(), tmp_path, jobs=1)
     with pytest.raises(MhcDiagError, match=named):
-        sweep(plan(**settings), jobs=1, state=tmp_path)
+        run(plan(**settings), jobs=1, state=tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -144,7 +141,7 @@ def test_a_damaged_file_is_refused_and_named(plan, tmp_path, damage):
     else:
         path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "text": b"depth: 5\n"}[damage])
     with pytest.raises(MhcDiagError, match=r"1-of-1.npz is no intact file of a sweep"):
-        whole(plan(), jobs=1, state=tmp_path)
+        run(plan(), jobs=1, state=tmp_path)
 
 
 def test_a_measurement_survives_its_file(plan, monkeypatch):
@@ -169,7 +166,7 @@ def test_a_measurement_survives_its_file(plan, monkeypatch):
 def test_a_folder_that_cannot_be_made_is_refused(plan, tmp_path):
     (tmp_path / "file").write_text("here")
     with pytest.raises(MhcDiagError, match="cannot make the folder"):
-        sweep(plan(), jobs=1, state=tmp_path / "file" / "state")
+        run(plan(), jobs=1, state=tmp_path / "file" / "state")
 
 
 def test_what_a_file_says_of_itself(plan, tmp_path):

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.sweeps import Shard, measure_shard, merged, sweep
+from mhc_diag.sweeps import Shard, measure_shard, merged, run
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def shards(plan, tmp_path):
 
 
 def test_files_and_folders_alike(plan, saved, shards):
-    wanted = saved(sweep(plan(), jobs=1, triangle=True))
+    wanted = saved(run(plan(), jobs=1, triangle=True))
     assert saved(merged([shards[2], shards[0].parent, shards[1]], triangle=True)) == wanted
 
 

@@ -13,17 +13,17 @@ from mhc_diag.analyse import analyse
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.maths import blocks
 from mhc_diag.sources.simulate import Simulation, simulate
-from mhc_diag.sweeps import Plan, Shard, engine, measure_shard, merged, sweep
+from mhc_diag.sweeps import Plan, Shard, engine, measure_shard, merged, run
 from mhc_diag.sweeps.plan import Work
 
 
 @pytest.mark.parametrize("metrics", [("all",), ("paper",)])
 def test_one_worker_and_five_and_shards_and_analyse_give_the_same_bytes(plan, saved, tmp_path, metrics):
     made = plan(metrics=metrics)
-    wanted = saved(sweep(made, jobs=1))
+    wanted = saved(run(made, jobs=1))
     assert saved(analyse(case.parts(), metrics=metrics) for case in made.cases) == wanted
     with joblib.parallel_config(backend="threading"):
-        assert saved(sweep(made, jobs=5)) == wanted
+        assert saved(run(made, jobs=5)) == wanted
     for count in (3, 8, 40):  # of 13 parts
         folder = tmp_path / str(count)
         for number in range(count, 0, -1):
@@ -32,15 +32,15 @@ def test_one_worker_and_five_and_shards_and_analyse_give_the_same_bytes(plan, sa
 
 
 def test_processes_give_the_same_bytes(plan, saved):
-    wanted = saved(sweep(plan(seeds=20), jobs=1))
-    assert saved(sweep(plan(seeds=20), jobs=2)) == wanted
+    wanted = saved(run(plan(seeds=20), jobs=1))
+    assert saved(run(plan(seeds=20), jobs=2)) == wanted
 
 
 @pytest.mark.parametrize("branch_gain", [None, 0.5])
 def test_the_numbers_are_those_of_the_whole(plan, branch_gain):
     """Of windows that really lose numbers, and of a part that is smaller than the others."""
     made = plan(seeds=3001, part=700, metrics=("paper",), ensemble="gaussian")
-    parted = sweep(Plan(made.simulation, made.metrics, branch_gain), jobs=1, triangle=True)
+    parted = run(Plan(made.simulation, made.metrics, branch_gain), jobs=1, triangle=True)
     for report, stack in zip(parted, simulate(made.simulation), strict=True):
         whole = analyse(stack, metrics=("paper",), branch_gain=branch_gain)
         assert report.tokens == whole.tokens and len(report.curves) == len(whole.curves)
@@ -57,7 +57,7 @@ def test_progress_is_told_of_everything_in_every_mode(plan, tmp_path):
 
     def told(**options):
         done = []
-        sweep(plan(), progress=done.append, **options)
+        run(plan(), progress=done.append, **options)
         return sum(done)
 
     assert told(jobs=1) == total
@@ -71,7 +71,7 @@ def test_small_sweeps_start_no_workers(plan, monkeypatch):
     made = plan()
     monkeypatch.undo()
     monkeypatch.setattr(engine, "parallel", lambda *_: pytest.fail("workers were started"))
-    sweep(made, jobs=2)
+    run(made, jobs=2)
     large = Plan(Simulation(depth=64, seeds=100_000))
     assert large.seconds(large.tasks) > engine.WORTH_WORKERS
     one = Plan(Simulation(depth=64, seeds=64))
@@ -83,9 +83,9 @@ def test_one_job_is_one_thread(plan, monkeypatch):
     monkeypatch.setattr(blocks, "usable", lambda: 8)
     monkeypatch.setattr(threading.Thread, "start", lambda self: (seen.append(self), start(self))[1])
     made = plan(seeds=3000, part=3000, manifolds=("none",))
-    sweep(made, jobs=1)
+    run(made, jobs=1)
     assert not seen
-    sweep(made, jobs=2)
+    run(made, jobs=2)
     assert seen
 
 
@@ -107,13 +107,13 @@ def test_an_error_in_a_worker_arrives_as_it_was(plan, monkeypatch):
 
     monkeypatch.setattr(Work, "measurement", fail)
     with joblib.parallel_config(backend="threading"), pytest.raises(MhcDiagError, match="no such thing"):
-        sweep(made, jobs=2)
+        run(made, jobs=2)
 
 
 @pytest.mark.parametrize("jobs", [0, -1])
 def test_no_workers_are_refused(plan, jobs):
     with pytest.raises(MhcDiagError, match=f"--jobs is {jobs}"):
-        sweep(plan(), jobs=jobs)
+        run(plan(), jobs=jobs)
 
 
 def test_the_settings_make_the_plan_again(plan, tmp_path):

@@ -11,6 +11,7 @@ def by_hand(matrices: np.ndarray) -> dict[str, float]:
     """Every composite as a product of its own."""
     depth, tokens = matrices.shape[:2]
     forward, backward = np.zeros((depth, tokens)), np.zeros((depth, tokens))
+    apart, n = np.zeros((depth, tokens)), matrices.shape[-1]
     for token in range(tokens):
         for site in range(depth):
             prefix, suffix = np.eye(matrices.shape[-1]), np.eye(matrices.shape[-1])
@@ -20,6 +21,7 @@ def by_hand(matrices: np.ndarray) -> dict[str, float]:
                 suffix = m @ suffix
             forward[site, token] = np.abs(prefix.sum(1)).max()
             backward[site, token] = np.abs(suffix.sum(0)).max()
+            apart[site, token] = np.linalg.norm(prefix - 1 / n) / np.sqrt(n - 1) if n > 1 else 0.0
     return {
         "forward_max": forward.max(),
         "forward_mean": forward.mean(1).max(),
@@ -27,6 +29,9 @@ def by_hand(matrices: np.ndarray) -> dict[str, float]:
         "backward_mean": backward.mean(1).max(),
         "site_forward_max": np.abs(matrices.sum(-1)).max(),
         "site_backward_max": np.abs(matrices.sum(-2)).max(),
+        "forward_min": forward.min(),
+        "backward_min": backward.min(),
+        "uniformity_mean": apart.mean(1).min(),
     }
 
 
@@ -46,6 +51,10 @@ def test_beyond_the_range_of_floats() -> None:
     halving = torch.cat([1 / doubling, doubling])
     assert log10_gains(halving)[2].item() == pytest.approx(2000 * np.log10(2))
     assert log10_gains(torch.zeros(3, 2, 4, 4))[0].item() == -np.inf
+    large = log10_gains(2 * torch.eye(4).repeat(2000, 1, 1, 1))[NAMES.index("uniformity_mean")]
+    assert large.item() == pytest.approx(np.log10(np.linalg.norm(2 * np.eye(4) - 0.25) / np.sqrt(3)))
+    gone = torch.full((2000, 1, 2, 2), 1e-9)  # of A = 0 only the average is off
+    assert log10_gains(gone)[NAMES.index("uniformity_mean")].item() == pytest.approx(0, abs=1e-8)
 
 
 def test_what_is_not_finite_is_counted_and_told() -> None:

@@ -39,6 +39,7 @@ def shaken(model: nn.Module, seed: int) -> Iterator[None]:
     copies: dict[int, Tensor] = {}
     changed: list[tuple[Any, str, Tensor]] = []
     shards: list[tuple[Tensor, Tensor]] = []
+    seen: set[int] = set()
     budget = MOST
     try:
         for module in model.modules():
@@ -46,8 +47,8 @@ def shaken(model: nn.Module, seed: int) -> Iterator[None]:
                 continue
             for tensors in (module._parameters, module._buffers):
                 for name, tensor in tensors.items():
-                    if hasattr(tensor, "to_local") and id(tensor) not in copies:  # a DTensor
-                        copies[id(tensor)] = tensor
+                    if hasattr(tensor, "to_local") and id(tensor) not in seen:  # a DTensor
+                        seen.add(id(tensor))
                         shards += _written(tensor, draw)
                     if tensor is None or not _can_be_shaken(tensor, tensors is module._buffers):
                         continue

@@ -1,0 +1,147 @@
+"""Training runs that a watch wrote down: one JSON object a line.
+
+The first line names the run: schema, version, model, sites. Each further line is a record: step, time in
+seconds since 1970, metrics, alerts. Numbers that JSON lacks are the strings "inf", "-inf" and "nan". A
+file may hold several runs one after the other. The last line may be torn, as while it is being written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mhc_diag.errors import MhcDiagError
+from mhc_diag.schema.numbers import number_in
+from mhc_diag.sources.printable import printable
+
+SCHEMA = "mhc-diag/run"
+VERSION = 1
+START = 4096
+"""Bytes that tell a run from other files."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One record of a run."""
+
+    step: int
+    time: float
+    metrics: Mapping[str, float]
+    alerts: tuple[Mapping[str, Any], ...] = ()
+    """Each with step, metric, value, limit, site, text and level."""
+
+
+@dataclass(slots=True)
+class Run:
+    """What a file tells of its latest run."""
+
+    name: str
+    """The file's."""
+    model: str = ""
+    sites: tuple[str, ...] = ()
+    """Labels, in the order of depth."""
+    records: list[RunRecord] = field(default_factory=list)
+
+    @property
+    def alerts(self) -> list[Mapping[str, Any]]:
+        """Of all records, earliest first."""
+        return [alert for record in self.records for alert in record.alerts]
+
+
+def is_run(path: Path) -> bool:
+    """Whether a file holds a run, by its first line.
+
+    Example:
+        >>> is_run(Path("no-such-file.jsonl"))
+        False
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(START).lstrip()
+    except OSError:  # whoever reads it says so
+        return False
+    return start.startswith(b"{") and f'"{SCHEMA}"'.encode() in start.partition(b"\n")[0]
+
+
+def read(path: Path) -> Run:
+    """The latest run of a file.
+
+    Raises:
+        MhcDiagError: it cannot be read, holds no run, or a line other than the last is damaged.
+    """
+    run = Run(printable(path))
+    for _, entry in entries(path):
+        take(run, entry)
+    return run
+
+
+def take(run: Run, entry: Mapping[str, Any]) -> None:
+    """Add one line to what is known of a run.
+
+    Raises:
+        MhcDiagError: a version that is not known, or an entry that is neither a run nor a record.
+    """
+    try:
+        if "schema" in entry:
+            if entry["schema"] != SCHEMA or entry["version"] != VERSION:
+                found = f"{entry['schema']} version {entry['version']}"
+                raise MhcDiagError(
+                    f"{run.name} is {found}, expected {SCHEMA} version {VERSION}",
+                    hint="update mhc-diag, or name a file that mhc_diag.watch(jsonl=...) wrote",
+                )
+            run.model, run.sites = str(entry["model"]), tuple(map(str, entry["sites"]))
+            run.records = []
+            return
+        alerts = tuple(
+            {k: number_in(v) if k == "value" else v for k, v in a.items()} for a in entry["alerts"]
+        )
+        metrics = {str(k): float(v) for k, v in entry["metrics"].items()}
+        run.records.append(RunRecord(int(entry["step"]), float(entry["time"]), metrics, alerts))
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise MhcDiagError(
+            f"{run.name} has an entry that is no record of a run ({type(e).__name__}: {e})",
+            hint="name a file that mhc_diag.watch(jsonl=...) wrote",
+        ) from e
+
+
+def entries(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Where each line begins, in bytes, and what it says; a torn last line is left out.
+
+    Raises:
+        MhcDiagError: the file cannot be read, or a line other than the last is no JSON object.
+    """
+    start, number = 0, 0
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                number += 1
+                entry = parsed(line)
+                if entry is not None:
+                    yield start, entry
+                elif line.endswith(b"\n"):
+                    raise MhcDiagError(
+                        f"{printable(path)}: line {number} is no JSON object",
+                        hint="name a file that mhc_diag.watch(jsonl=...) wrote, or remove that line",
+                    )
+                start += len(line)
+    except OSError as e:
+        raise MhcDiagError(
+            f"{printable(path)} cannot be read: {e.strerror}", hint="check the path and its permissions"
+        ) from e
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """A line's object; None where it is none, as of a line that is torn.
+
+    Example:
+        >>> parsed(b'{"step": 1}'), parsed(b'{"step"')
+        ({'step': 1}, None)
+    """
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
