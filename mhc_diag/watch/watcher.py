@@ -180,6 +180,11 @@ class Watch:
         self._books.settle(wait=wait)
         return self._books.history.fresh()
 
+    @property
+    def dropped(self) -> int:
+        """How many records were given up because the ranks had not met in time; 0 in one process."""
+        return 0 if self._shelf is None else self._shelf.dropped
+
     def report(self) -> Report:
         """Everything about the latest record, as a scan would tell it.
 
