@@ -22,6 +22,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     attributes that are tensors, gradients, random numbers, and torch's global switches.
     """
     undo = [_attributes(model), _contents(model), _gradients(model), *_switches(), *_random_numbers()]
+    undo.append(_shards(model))
     stance = contextlib.nullcontext()
     if "torch._dynamo" in sys.modules:
         stance = torch.compiler.set_stance("force_eager")
@@ -53,6 +54,18 @@ def _attributes(model: nn.Module) -> Callable[[], None]:
         for register, items in registered:
             register.clear()
             register.update(items)
+
+    return put_back
+
+
+def _shards(model: nn.Module) -> Callable[[], None]:
+    """FSDP2 leaves the parameters of its root whole until a backward pass, which a probe does not have."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    sharded = [module for module in model.modules() if fsdp and isinstance(module, fsdp.FSDPModule)]
+
+    def put_back() -> None:
+        for module in sharded:
+            module.reshard()
 
     return put_back
 
