@@ -58,7 +58,7 @@ class Books:
             alerts = self.alarm.hold(record.step, record.row, record.stack)
             self.alerts += tuple(alerts)
             if self._log is not None:
-                self._log.write(record, alerts, self._model)
+                self._log.write(record, alerts, self._model, self.alarm.expected)
             for alert in alerts:
                 self.alarm.tell(alert)
 
