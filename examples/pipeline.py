@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 from torch.nn import functional as F
-from train_hc import Model, batches
+from train_hc import Model, batches  # type: ignore[import-not-found]  # beside this file
 
 import mhc_diag
 
@@ -28,7 +28,8 @@ class Stage(nn.Module):
         first, last = stage == 0, stage == stages - 1
         share = len(whole.sites) // stages
         self.streams, start = whole.streams, stage * share
-        self.token, self.place = (whole.token, whole.place) if first else (None, None)
+        self.token: nn.Module | None = whole.token if first else None
+        self.place: nn.Module | None = whole.place if first else None
         self.sites = whole.sites[start:] if last else whole.sites[start : start + share]
         self.head = whole.head if last else None
 
@@ -38,7 +39,9 @@ class Stage(nn.Module):
             x = self.token(x) + self.place(torch.arange(x.shape[1], device=x.device))
             x = x[:, :, None, :].expand(-1, -1, self.streams, -1)
         x = self.sites(x)
-        return x if self.head is None else self.head(x.mean(2))
+        if self.head is not None:
+            x = self.head(x.mean(2))
+        return x
 
 
 def made(how: argparse.Namespace, stage: int, stages: int) -> Stage:
