@@ -185,6 +185,11 @@ class Watch:
         rows = self._books.history.fresh()
         return [*rows[:-1], rows[-1] | self._gradients.metrics(wait=wait)] if rows else rows
 
+    @property
+    def dropped(self) -> int:
+        """How many records were given up because the ranks had not met in time; 0 in one process."""
+        return 0 if self._shelf is None else self._shelf.dropped
+
     def report(self) -> Report:
         """Everything about the latest record, as a scan would tell it.
 

@@ -97,6 +97,27 @@ def fsdp_of_parameters(rank: int) -> Told:
     return trained(model, fully_shard(model), rank)
 
 
+def unchanged(rank: int) -> Told:
+    """Whether a watch leaves every bit of what FSDP2 trains."""
+    from torch.distributed.fsdp import fully_shard
+
+    trained_by_both = []
+    for watched in (False, True):
+        model = Shown("parameter")
+        for site in model.sites:
+            fully_shard(site)
+        fully_shard(model.train())
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+        torch.manual_seed(rank)
+        with mhc_diag.watch(model, verify_every=2) if watched else contextlib.nullcontext():
+            for step in range(STEPS):
+                model(tokens(rank, step)).square().mean().backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        trained_by_both.append([p.to_local().detach().clone() for p in model.parameters()])
+    return {"same": [torch.equal(*pair) for pair in zip(*trained_by_both, strict=True)]}
+
+
 def tensor(rank: int) -> Told:
     """Branches split over two ranks each, beside two ranks with other tokens."""
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
@@ -246,7 +267,19 @@ def dying(rank: int) -> Told:
 
 SCENARIOS: dict[str, Callable[[int], Told]] = {
     made.__name__: made
-    for made in (data, fsdp, fsdp_of_parameters, tensor, pipeline, mixture, planted, silent, failing, dying)
+    for made in (
+        data,
+        fsdp,
+        fsdp_of_parameters,
+        unchanged,
+        tensor,
+        pipeline,
+        mixture,
+        planted,
+        silent,
+        failing,
+        dying,
+    )
 }
 """In an order that leaves the one in which a process ends for the last."""
 

@@ -68,6 +68,11 @@ def test_every_number_is_that_of_one_process(
         assert len(set(words["sites"])) == 3
 
 
+def test_a_watch_changes_no_bit_of_what_fsdp_trains(job: dict[str, Told]) -> None:
+    for words in told(job, "unchanged"):
+        assert len(words["same"]) > 10 and all(words["same"])
+
+
 def test_ranks_have_other_tokens_and_amplify(job: dict[str, Told]) -> None:
     """That the comparison above is one: gains are not 1, and differ from those of any rank alone."""
     ranks = told(job, "mixture")
