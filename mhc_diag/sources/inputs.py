@@ -82,7 +82,8 @@ def random_tokens(module: nn.Module, *, tokens: int, batch: int, seed: int) -> t
         )
     draw = torch.Generator().manual_seed(seed)
     drawn = torch.randint(0, embedding.num_embeddings, (batch, tokens), generator=draw)
-    return drawn.to(embedding.weight.device), embedding.num_embeddings
+    where = embedding.weight.device  # where weights are brought in by hooks, so are inputs
+    return drawn if where.type == "meta" else drawn.to(where), embedding.num_embeddings
 
 
 def _embedding(module: nn.Module) -> nn.Embedding | None:
