@@ -66,10 +66,10 @@ def main() -> None:
     """Print the medians and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--smoke", action="store_true", help="a tiny size, to see that it runs and agrees")
     options = parser.parse_args()
-    kinds = [Kind("6,144 stacks, all", 6144, "all"), Kind("131,072 stacks, paper", 131_072, "paper")]
+    kinds = [Kind("12,288 stacks, all", 12_288, "all"), Kind("131,072 stacks, paper", 131_072, "paper")]
     if options.smoke:
         options.rounds, kinds = 1, [Kind("100 stacks, paper", 100, "paper")]
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""

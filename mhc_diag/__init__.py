@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from mhc_diag.sources.checkpoint import scan_checkpoint
     from mhc_diag.sources.probe import probe
     from mhc_diag.sources.simulate import Simulation, cases, simulate
-    from mhc_diag.watch import Watch, watch
+    from mhc_diag.watch import Distribution, Watch, watch
 
 __version__ = "0.1.0"
 __all__ = [
+    "Distribution",
     "MhcDiagError",
     "MixingStack",
     "NothingToCheck",
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Distribution": "watch.distribution",
     "MhcDiagError": "errors",
     "MixingStack": "records",
     "NothingToCheck": "errors",

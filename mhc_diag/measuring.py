@@ -114,7 +114,7 @@ class Measurement:
             means.take(other.means[scope])
         self.moments |= other.moments
         self.worst.take(other.worst)
-        self.nonfinite += other.nonfinite
+        self.nonfinite = self.nonfinite + other.nonfinite  # what comes from a worker may be read-only
 
     def rates(self) -> dict[str, Moments]:
         """The moments of each rate, summed in the order of the parts."""

@@ -31,9 +31,14 @@ def refuse(message: str, hint: str) -> None:
     say(f"error: {' '.join(message.split())}\nhint: {' '.join(hint.split())}\n", sys.stderr)
 
 
+def is_terminal() -> bool:
+    """Whether somebody looks at standard output."""
+    return sys.stdout.isatty()
+
+
 def look() -> dict[str, Any]:
     """Width, colour and alphabet of a table, settled here so that one in a log is not cut at 80 columns."""
-    terminal = sys.stdout.isatty()
+    terminal = is_terminal()
     width = shutil.get_terminal_size((PIPE_WIDTH, 40)).columns
     wanted = terminal or bool(os.environ.get("FORCE_COLOR"))
     return {

@@ -13,7 +13,7 @@ import typer
 from mhc_diag import __version__, terminal
 from mhc_diag.cli.refusals import told
 
-COMMANDS = ("scan", "gate", "diff", "report", "simulate", "merge", "inspect", "rule")
+COMMANDS = ("scan", "gate", "diff", "report", "tail", "simulate", "merge", "inspect", "rule")
 """In the order of --help; one file each, with a function of its name."""
 INTERRUPTED = 130
 KEPT = 10_000

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 def edges(
-    axes: Axes, index: int, label: str, *, broken: Floats, zero: Floats, at: Floats | None = None
+    axes: Axes,
+    index: int,
+    label: str,
+    *,
+    broken: Floats,
+    zero: Floats,
+    at: Floats | None = None,
+    unit: str = "site",
 ) -> Iterator[Line2D]:
     """Crosses of one curve: at the top where it is infinite or NaN, at the bottom where it is zero.
 
@@ -26,6 +33,7 @@ def edges(
         broken: (L,) where it is no finite number.
         zero: (L,) where it is 0.
         at: (L,) places along the axis; none means 0, 1, 2.
+        unit: what a place is.
     """
     for which, edge, inward, what in ((broken, 1.0, -1, "not finite"), (zero, 0.0, 1, "zero")):
         sites = np.flatnonzero(which)
@@ -40,6 +48,6 @@ def edges(
                 markeredgewidth=1.6,
                 color=COLORS[index % len(COLORS)],
                 clip_on=False,
-                label=f"{label}: {what} ({len(sites)} site{'s' if len(sites) > 1 else ''})",
+                label=f"{label}: {what} ({len(sites)} {unit}{'s' if len(sites) > 1 else ''})",
                 zorder=5,
             )

@@ -1,13 +1,14 @@
 """Training runs that a watch wrote down: one JSON object a line.
 
-The first line names the run: schema, version, model, sites. Each further line is a record: step, time in
-seconds since 1970, metrics, alerts. Numbers that JSON lacks are the strings "inf", "-inf" and "nan". A
-file may hold several runs one after the other. The last line may be torn, as while it is being written.
+The first line names the run: schema, version, model, streams, sites, limits. Each further line is a record:
+step, time in seconds since 1970, metrics, alerts. Numbers that JSON lacks are the strings "inf", "-inf" and
+"nan". A file may hold several runs one after the other. The last line may be torn, as while it is written.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,19 @@ class Run:
     model: str = ""
     sites: tuple[str, ...] = ()
     """Labels, in the order of depth."""
+    streams: int = 0
+    limits: tuple[Mapping[str, Any], ...] = ()
+    """What records were held against: metric, at_most, at_least."""
     records: list[RunRecord] = field(default_factory=list)
+
+    def curve(self, metric: str) -> list[float]:
+        """One metric of all records, without the `mhc/` before it; NaN where a record lacks it."""
+        return [record.metrics.get(f"mhc/{metric}", math.nan) for record in self.records]
+
+    def limit(self, metric: str, side: str = "at_most") -> float | None:
+        """A limit of a metric, `at_most` or `at_least`; of several the last."""
+        found = [x[side] for x in self.limits if x["metric"] == f"mhc/{metric}" and x[side] is not None]
+        return float(found[-1]) if found else None
 
     @property
     def alerts(self) -> list[Mapping[str, Any]]:
@@ -93,11 +106,10 @@ def take(run: Run, entry: Mapping[str, Any]) -> None:
                     hint="update mhc-diag, or name a file that mhc_diag.watch(jsonl=...) wrote",
                 )
             run.model, run.sites = str(entry["model"]), tuple(map(str, entry["sites"]))
+            run.streams, run.limits = int(entry["streams"]), tuple(dict(x) for x in entry["limits"])
             run.records = []
             return
-        alerts = tuple(
-            {k: number_in(v) if k == "value" else v for k, v in a.items()} for a in entry["alerts"]
-        )
+        alerts = tuple(_alert(alert) for alert in entry["alerts"])
         metrics = {str(k): float(v) for k, v in entry["metrics"].items()}
         run.records.append(RunRecord(int(entry["step"]), float(entry["time"]), metrics, alerts))
     except (KeyError, TypeError, ValueError, AttributeError) as e:
@@ -105,6 +117,11 @@ def take(run: Run, entry: Mapping[str, Any]) -> None:
             f"{run.name} has an entry that is no record of a run ({type(e).__name__}: {e})",
             hint="name a file that mhc_diag.watch(jsonl=...) wrote",
         ) from e
+
+
+def _alert(entry: Mapping[str, Any]) -> dict[str, Any]:
+    told = {name: str(entry[name]) for name in ("metric", "limit", "site", "text", "level")}
+    return {"step": int(entry["step"]), "value": float(number_in(entry["value"])), **told}
 
 
 def entries(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -15,6 +19,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 WORTH_WORKERS = 4.0
 """Seconds of one core from which on processes are started, which takes one or two."""
+LOOK = 1.0
+"""Seconds between two looks whether a worker is still wanted."""
 ROUNDS = 4
 """Pieces for each worker in a batch, with backends that return nothing before all is done."""
 
@@ -58,15 +64,15 @@ def parallel(work: Callable[[K], V], items: Sequence[K], jobs: int | None) -> It
 
     backend, known = get_active_backend()
     count = known if jobs is None and known is not None else workers(jobs)
-    run = delayed(_numbered)
+    run = functools.partial(delayed(_numbered), work, os.getpid())
     if getattr(backend, "supports_return_generator", False):
         pool = Parallel(n_jobs=count, return_as="generator_unordered", batch_size=1)
-        with contextlib.closing(pool(run(work, k, item) for k, item in enumerate(items))) as done:
+        with contextlib.closing(pool(run(k, item) for k, item in enumerate(items))) as done:
             yield from done
         return
     for cut in slices(len(items), ROUNDS * backend.effective_n_jobs(count)):
         numbered = enumerate(items[cut], start=cut.start)
-        yield from Parallel(n_jobs=count, batch_size=1)(run(work, k, item) for k, item in numbered)
+        yield from Parallel(n_jobs=count, batch_size=1)(run(k, item) for k, item in numbered)
 
 
 @contextlib.contextmanager
@@ -106,5 +112,19 @@ def chosen(name: str | None) -> Iterator[None]:
 _PACKAGES = {"dask": "distributed", "ray": "ray"}
 
 
-def _numbered(work: Callable[[K], V], number: int, item: K) -> tuple[int, V]:
+def _numbered(work: Callable[[K], V], parent: int, number: int, item: K) -> tuple[int, V]:
+    _end_with(parent)
     return number, work(item)
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """See that a worker does not outlive the process that started it, should that be killed."""
+
+    def wait() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK)
+        os._exit(1)
+
+    if os.getppid() == parent:  # which a cluster's workers and threads have not as their parent
+        threading.Thread(target=wait, daemon=True).start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mhc_diag.analyse import analyse, extras, reported, tokens_of
 from mhc_diag.maths.blocks import limited
 from mhc_diag.measuring import Asked, Measurement, Place, Progress, cut, measure
 from mhc_diag.records import MixingStack, Report
@@ -51,6 +50,8 @@ def analyse_samples(
     Raises:
         MhcDiagError: there is no metric of such a name, or no worker is asked for.
     """
+    from mhc_diag.analyse import analyse, extras, reported, tokens_of
+
     count, parts = engine.workers(jobs), cut(stack)
     depth, tokens, n = stack.matrices.shape[:3]
     alone = len(parts) == 1 or jobs == 1 or (count == 1 and not engine.configured())

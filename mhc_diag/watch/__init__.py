@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.watch.alerts import Alert, OnAlert
+from mhc_diag.watch.distribution import Distribution
 from mhc_diag.watch.watcher import Settings, Watch
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from mhc_diag.policy import Policy
 
-__all__ = ["Alert", "Watch", "watch"]
+__all__ = ["Alert", "Distribution", "Watch", "watch"]
 
 
 def watch(
@@ -30,6 +31,7 @@ def watch(
     max_rise: float | None = None,
     on_alert: OnAlert = "warn",
     jsonl: str | Path | None = None,
+    distribution: Distribution | None = None,
 ) -> Watch:
     """Watch the composite gains of a model while it trains.
 
@@ -53,6 +55,8 @@ def watch(
         on_alert: once for each crossing of a limit: `warn`; `stop`, which also sets `should_stop`; or a
             function that takes the `Alert`.
         jsonl: a file to add each record to, as one line of JSON.
+        distribution: which ranks of torch.distributed hold which tokens and sites of the model. None takes
+            what DDP and FSDP2 say of themselves; any other model is then watched on its own.
 
     Returns:
         The watch, which is open: use it in a `with` statement, or call `close()`.
@@ -81,4 +85,4 @@ def watch(
     settings = Settings(
         every, tokens, verify_every, probe_every, evaluation, policy, max_rise, on_alert, jsonl
     )
-    return Watch(model, settings, example)
+    return Watch(model, settings, example, distribution or Distribution.of_model(model))

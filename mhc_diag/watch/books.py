@@ -12,6 +12,7 @@ from mhc_diag.watch.alerts import Alarm, Alert, OnAlert
 from mhc_diag.watch.expected import expected
 from mhc_diag.watch.history import History
 from mhc_diag.watch.log import RunLog
+from mhc_diag.watch.shelf import Shelf
 
 
 class Books:
@@ -23,6 +24,7 @@ class Books:
         max_rise: how many times the gains of the first record the composite gains may become.
         on_alert: what to do then.
         jsonl: the file that records are written to.
+        shelf: where records wait for those of other ranks, if there are any.
     """
 
     def __init__(
@@ -32,10 +34,11 @@ class Books:
         max_rise: float | None,
         on_alert: OnAlert,
         jsonl: str | Path | None,
+        shelf: Shelf | None = None,
     ) -> None:
         self._model, self._policy, self._max_rise = model, policy, max_rise
         self._by_profile = policy is not None and policy.profile != NONE
-        self.history = History()
+        self.history = History(shelf)
         self.alarm = Alarm(expected(policy, max_rise), on_alert)
         self.alerts: tuple[Alert, ...] = ()
         self._log = None if jsonl is None else RunLog(Path(jsonl))
@@ -44,8 +47,10 @@ class Books:
         """Take in every record that has arrived.
 
         Args:
-            wait: for the device, so that all of them have.
+            wait: for the device, and for the other ranks, so that all of them have.
         """
+        if wait:
+            self.history.meet()
         for record in self.history.arrived(wait=wait):
             if self._by_profile:  # which fits is known from the first record on
                 self._by_profile = False
@@ -53,13 +58,18 @@ class Books:
             alerts = self.alarm.hold(record.step, record.row, record.stack)
             self.alerts += tuple(alerts)
             if self._log is not None:
-                self._log.write(record, alerts, self._model)
+                self._log.write(record, alerts, self._model, self.alarm.expected)
             for alert in alerts:
                 self.alarm.tell(alert)
 
-    def close(self) -> None:
-        """Take in all records and close the file."""
-        self.settle(wait=True)
+    def close(self, *, alone: bool = False) -> None:
+        """Take in all records and close the file.
+
+        Args:
+            alone: do not wait for the other ranks.
+        """
+        if not alone:
+            self.settle(wait=True)
         if self._log is not None:
             self._log.close()
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.watch.gains import NAMES, log10_gains
+from mhc_diag.watch.stages import Kept
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mhc_diag.records import MixingStack
+    from mhc_diag.watch.shelf import Shelf
 
 FIXED = ("step", "forward_pass", "tapped", "time", "streams", "first_forward", "first_backward")
 """What a record holds before its numbers."""
@@ -52,11 +54,18 @@ class Record:
 
 
 class History:
-    """One row of numbers for each recorded forward pass, of 136 bytes."""
+    """One row of numbers for each recorded forward pass, of 136 bytes.
 
-    def __init__(self) -> None:
+    Args:
+        shelf: where records wait for those of other ranks; None where one process has the whole model.
+    """
+
+    def __init__(self, shelf: Shelf | None = None) -> None:
         self._rows = array("d")
         self._pending: deque[Pending] = deque()
+        self._shelf = shelf
+        self.stack: Callable[[], MixingStack]
+        """Gives the operators of the latest row that has arrived."""
         self._given = 0
         self.first: tuple[float, float] | None = None
         """Log10 of the largest composite gains of the run's first record, forward and backward."""
@@ -70,6 +79,7 @@ class History:
         forward: int,
         matrices: Tensor,
         weights: Tensor | None = None,
+        numbers: Tensor | None = None,
         *,
         tapped: bool,
         stack: Callable[[], MixingStack],
@@ -81,12 +91,24 @@ class History:
             forward: number of the forward pass.
             matrices: (L, T, n, n).
             weights: (T) of the tokens, if they do not all count.
+            numbers: (T) which tokens they are, if not all.
             tapped: whether they were read off taps.
             stack: gives the stack of those that count.
         """
+        if self._shelf is not None:
+            self._shelf.put(Kept(forward, matrices, weights, numbers, tapped, step), stack)
+            return
         fixed = (float(step), float(forward), float(tapped), time.time(), float(matrices.shape[-1]))
-        numbers, arrived = _on_its_way(log10_gains(matrices, weights))
-        self._pending.append(Pending(fixed, numbers, arrived, stack))
+        gains, arrived = _on_its_way(log10_gains(matrices, weights))
+        self._pending.append(Pending(fixed, gains, arrived, stack))
+
+    def meet(self) -> None:
+        """Make rows of what several ranks have recorded. All of them call this, after the same steps."""
+        for whole in () if self._shelf is None else self._shelf.meet():
+            fixed = (float(whole.step), float(whole.forward), float(whole.tapped), time.time())
+            self._pending.append(
+                Pending((*fixed, float(whole.streams)), whole.numbers.cpu(), None, whole.stack)
+            )
 
     def arrived(self, *, wait: bool = False) -> Iterator[Record]:
         """The records that have come since the last call, earliest first.
@@ -102,6 +124,7 @@ class History:
             if self.first is None:
                 self.first = numbers[0], numbers[2]
             self._rows.extend((*pending.fixed, *self.first, *numbers))
+            self.stack = pending.stack
             yield Record(int(pending.fixed[0]), pending.fixed[3], self.latest(), pending.stack)
 
     def latest(self) -> dict[str, float]:

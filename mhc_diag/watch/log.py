@@ -13,6 +13,7 @@ from mhc_diag.errors import MhcDiagError
 from mhc_diag.schema.numbers import plain
 from mhc_diag.sources.runs import SCHEMA, VERSION, entries, parsed
 from mhc_diag.watch.alerts import Alert
+from mhc_diag.watch.expected import Expected
 from mhc_diag.watch.history import Record
 
 
@@ -29,13 +30,16 @@ class RunLog:
         """Go on after a step of the run that the file holds; what it did later is dropped."""
         self._after = step
 
-    def write(self, record: Record, alerts: Sequence[Alert], model: str) -> None:
+    def write(
+        self, record: Record, alerts: Sequence[Alert], model: str, expected: Sequence[Expected]
+    ) -> None:
         """Add a record.
 
         Args:
             record: what was recorded.
             alerts: what is wrong with it.
-            model: for the line that begins a run.
+            model: for the line that begins a run, as is the last.
+            expected: what the records are held against.
 
         Raises:
             MhcDiagError: it cannot be written.
@@ -44,7 +48,7 @@ class RunLog:
         entry = {"step": record.step, "time": round(record.time, 3), "metrics": record.row, "alerts": told}
         try:
             if self._file is None:
-                self._file = self._opened(record, model)
+                self._file = self._opened(record, model, expected)
             self._file.write(_line(entry))
         except OSError as e:
             raise MhcDiagError(
@@ -59,7 +63,7 @@ class RunLog:
             self._file.close()
             self._file = None
 
-    def _opened(self, record: Record, model: str) -> IO[bytes]:
+    def _opened(self, record: Record, model: str, expected: Sequence[Expected]) -> IO[bytes]:
         begins = self._after is None
         if self.path.is_file():
             _mend(self.path)
@@ -67,18 +71,12 @@ class RunLog:
         file = self.path.open("ab", buffering=0)
         if begins:
             stack = record.stack()
-            sites = [site.label for site in stack.sites]
-            file.write(
-                _line(
-                    {
-                        "schema": SCHEMA,
-                        "version": VERSION,
-                        "model": model,
-                        "streams": stack.streams,
-                        "sites": sites,
-                    }
-                )
-            )
+            limits = [
+                {"metric": f"mhc/{e.name}", "at_most": e.limit.at_most, "at_least": e.limit.at_least}
+                for e in expected
+            ]
+            run = {"model": model, "streams": stack.streams, "sites": [site.label for site in stack.sites]}
+            file.write(_line({"schema": SCHEMA, "version": VERSION, **run, "limits": limits}))
         return file
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -10,18 +11,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mhc_diag.errors import MhcDiagError
+from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.policy import Policy
 from mhc_diag.records import MixingStack, Provenance, Report
+from mhc_diag.sources.taps.tap import Taps
 from mhc_diag.watch.alerts import Alert, OnAlert
 from mhc_diag.watch.books import Books
 from mhc_diag.watch.door import Door, is_probed, probing
+from mhc_diag.watch.ranks import Ranks
+from mhc_diag.watch.rehearsal import is_rehearsal
+from mhc_diag.watch.shelf import Shelf
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from mhc_diag.sources.taps.tap import Taps
+    from mhc_diag.watch.distribution import Distribution
 
+NO_TAPS = Taps((), 0, (), (), {})
 HOW = (
     "read off taps while the model ran: places where it shows the operators that it applies, "
     "compared with a probe now and then"
@@ -51,10 +57,21 @@ class Settings:
 class Watch:
     """An open watch on a model; see `mhc_diag.watch`."""
 
-    def __init__(self, model: nn.Module, settings: Settings, example: Any = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: Settings,
+        example: Any = None,
+        distribution: Distribution | None = None,
+    ) -> None:
         self._model, self._settings, self._example = model, settings, example
         self._name = type(model).__name__
-        self._books = Books(self._name, settings.policy, settings.max_rise, settings.on_alert, settings.jsonl)
+        self._ranks = None if distribution is None else Ranks(distribution)
+        self._shelf = None if self._ranks is None else Shelf(self._ranks, settings.tokens, self._name)
+        jsonl = settings.jsonl if self._ranks is None or self._ranks.is_first else None
+        expected = settings.policy, settings.max_rise, settings.on_alert
+        self._books = Books(self._name, *expected, jsonl, self._shelf)
+        self._astray = ""
         self._step: int | None = None
         self._due = False
         self._stack: MixingStack | None = None
@@ -81,13 +98,15 @@ class Watch:
     def __enter__(self) -> Watch:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, exception: object, trace: object) -> None:
+        self._door.leave(self)
+        if self._ranks is not None and exception is not None:
+            self._ranks.leave(f"{type(exception).__name__}: {exception}")
+        self._books.close(alone=exception is not None and self._ranks is not None)
 
     def close(self) -> None:
-        """Stop watching. What was recorded stays; closing twice does nothing."""
-        self._door.leave(self)
-        self._books.close()
+        """Stop watching. What was recorded stays; closing twice does nothing. All ranks close together."""
+        self.__exit__(None, None, None)
 
     @property
     def alerts(self) -> tuple[Alert, ...]:
@@ -133,12 +152,12 @@ class Watch:
         Raises:
             MhcDiagError: nothing was recorded yet.
         """
+        self._books.settle(wait=True)
         if not len(self._books.history):
             raise MhcDiagError(
                 f"no forward pass of {self._name} was recorded, {self.forwards} were seen",
                 hint="watch the very object that is called, in training mode or with evaluation=True",
             )
-        self._books.settle(wait=True)
         return self._books.history.latest()
 
     @property
@@ -161,6 +180,11 @@ class Watch:
         self._books.settle(wait=wait)
         return self._books.history.fresh()
 
+    @property
+    def dropped(self) -> int:
+        """How many records were given up because the ranks had not met in time; 0 in one process."""
+        return 0 if self._shelf is None else self._shelf.dropped
+
     def report(self) -> Report:
         """Everything about the latest record, as a scan would tell it.
 
@@ -179,6 +203,8 @@ class Watch:
             MhcDiagError: nothing was recorded yet.
         """
         self.metrics()
+        if self._ranks is not None:
+            return self._books.history.stack()
         assert self._stack is not None  # recorded together with the history
         if self._matrices is None:
             return self._stack
@@ -215,6 +241,9 @@ class Watch:
         if self._running or not (self._model.training or self._settings.evaluation):
             yield
             return
+        if self._ranks is not None and is_rehearsal():
+            yield
+            return
         self.forwards += 1
         due = (self.forwards - 1) % self._settings.every == 0 if self._step is None else self._due
         self._due = False
@@ -222,6 +251,8 @@ class Watch:
             yield
             return
         self._running = True
+        if self._shelf is not None:
+            self._shelf.passed()
         try:
             self._look(args, kwargs)
             if self.tapped:
@@ -244,22 +275,33 @@ class Watch:
             yield
         matrices = reading.matrices()
         if matrices is None:
-            self.tapped = False
-            self._note(
-                "it went another way than the one that the taps were found on; it is probed from now on"
-            )
+            self._lose_way()
             return
         self._matrices, self._weights, self._latest = matrices, reading.weights, self.forwards
         assert self._stack is not None
         shown = partial(self._of, self._stack, matrices, reading.weights, self.forwards)
-        self._books.history.add(self.step, self.forwards, matrices, reading.weights, tapped=True, stack=shown)
+        tokens = reading.weights, reading.numbers
+        self._books.history.add(self.step, self.forwards, matrices, *tokens, tapped=True, stack=shown)
         self._recorded += 1
+
+    def _lose_way(self) -> None:
+        way = "it went another way than the one that the taps were found on"
+        if self._ranks is None:
+            self.tapped = False
+            self._note(f"{way}; it is probed from now on")
+            return
+        if not self._astray:
+            self._note(f"{way}; until the taps are compared, such a pass has no record on any rank")
+        self._astray = way
+        self._recorded += 1  # which is when the ranks compare their taps, together
 
     def _look(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Probe the model where it is time to."""
         try:
             if self.taps is None:
                 self._discover(self._input(args, kwargs))
+            elif self._is_empty:
+                return
             elif self.tapped:
                 if self._is_due(self._recorded) and self._recorded != self._verified[0]:
                     self._verify(self._input(args, kwargs))
@@ -284,12 +326,28 @@ class Watch:
     def _discover(self, example: Any) -> None:
         from mhc_diag.sources.taps import discover
 
-        with probing():
-            stack, taps = discover(self._model, example)
-        self._stack, self.taps, self.tapped = stack, taps, taps.complete
+        stack, taps, failure = None, NO_TAPS, None
+        try:
+            with probing():
+                stack, taps = discover(self._model, example)
+        except MhcDiagError as e:
+            failure = e
+        if self._shelf is not None and self._ranks is not None:
+            self._shelf.empty = self._ranks.has_stages and isinstance(failure, NothingToCheck)
+            failure = None if self._shelf.empty else failure
+            self.tapped = not self._ranks.agreed("" if taps.complete else "has no taps", failure)
+        elif failure is not None:
+            raise failure
+        else:
+            self.tapped = taps.complete
+        self._stack, self.taps, self._astray = stack, taps, ""
         self._verified = (self._recorded, max((t.deviation for t in taps.found), default=0.0))
-        if not self.tapped:
+        if stack is not None and not self.tapped:
             self._take(stack)
+
+    @property
+    def _is_empty(self) -> bool:
+        return self._shelf is not None and self._shelf.empty
 
     def _probe(self, example: Any) -> None:
         from mhc_diag.sources.probe import probe
@@ -306,8 +364,16 @@ class Watch:
         from mhc_diag.sources.taps.discover import verify
 
         assert self.taps is not None
-        with probing():
-            deviation, wrong = verify(self._model, example, self.taps)
+        deviation, wrong = math.inf, ""
+        try:
+            with probing():
+                deviation, wrong = verify(self._model, example, self.taps)
+        except MhcDiagError as e:
+            if self._ranks is None:
+                raise
+            wrong = f"it could not be probed: {e}"
+        if self._ranks is not None:
+            wrong = self._ranks.agreed(self._astray or wrong)
         if not wrong:
             self._verified = (self._recorded, deviation)
             return

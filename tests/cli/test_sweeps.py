@@ -91,3 +91,14 @@ def test_samples_of_a_checkpoint_are_the_same_on_any_number_of_cores(
     with joblib.parallel_config(backend="threading"):
         assert run(*scan, "--jobs", "3").out == wanted.out
     assert "--jobs is 0" in run(*scan, "--jobs", "0").refused()
+
+
+def test_the_report_that_is_resampled_is_part_of_the_settings(run: Callable[..., Any], folder: Path) -> None:
+    assert run("scan", SAMPLES / "hc.pt", "--metrics", "paper", "--report", "json=hc.json").code == 0
+    drawn = (*SMALL, "--ensemble", "from-report", "--measured", "hc.json")
+    for number in (1, 2):
+        assert run(*drawn, "--shard", f"{number}/2", "--state", "kept").code == 0
+    wanted = run(*drawn, "--format", "json")
+    assert wanted.code == 0 and run("merge", "kept", "--format", "json").out == wanted.out
+    (folder / "hc.json").write_text((folder / "hc.json").read_text() + "\n")
+    assert "measured_sha256" in run("merge", "kept").refused()

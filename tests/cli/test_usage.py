@@ -73,7 +73,7 @@ def test_a_command_line_that_cannot_be_understood(
         (("scan", HC, "--tokens", "0"), "--tokens is 0"),
         (("scan", HC, "--dtype", "bf17"), "--dtype is bf17"),
         (("scan", HC, "--device", "gpu"), "--device is gpu, which torch does not know"),
-        (("gate", HC, "--device", "cpu", "--samples", "3"), "but --device asks for a live model"),
+        (("scan", HC, "--device", "cpu", "--samples", "3"), "but --device asks for a live model"),
         (("scan", HC, "--batch", "-2"), "--batch is -2"),
         (("scan", HC, "--seed", "-1"), "--seed is -1"),
         (("scan", HC, "--seed", str(2**64)), f"--seed is {2**64}"),

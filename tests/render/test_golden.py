@@ -5,6 +5,7 @@ import io
 import pytest
 
 from mhc_diag import plugins
+from mhc_diag.render.html.document import STYLE
 
 SETS = ("clean", "failing", "overflowing", "side-by-side")
 DATA = ("json", "csv")
@@ -46,7 +47,7 @@ def test_a_page_is_as_recorded_but_for_what_is_drawn(fixed, golden, monkeypatch,
     monkeypatch.setattr("mhc_diag.figures.picture", lambda *_, **__: b"<svg/>")
     page = plugins.load("mhc_diag.render", "html")
     made = page.render(fixed["REPORTS"].get(name, ()), fixed["VERDICTS"].get(name))
-    golden(f"{name}.html", made.replace(page.STYLE.read_text(), ""))
+    golden(f"{name}.html", made.replace(STYLE.read_text(), ""))
 
 
 @pytest.mark.parametrize("name", SETS[:3])

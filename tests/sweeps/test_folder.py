@@ -61,7 +61,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from mhc_diag.sources import simulate
-from mhc_diag.sweeps import Plan, run
+from mhc_diag.sweeps import Plan, engine, run
 from mhc_diag.sweeps.folder import Folder
 keep, kept = Folder.keep, []
 
@@ -73,15 +73,20 @@ def keep_and_die(self, task, measured):
 Folder.keep = keep_and_die
 simulate.PART_BYTES = 8 * 5 * 9 * 8
 simulation = simulate.Simulation(depth=5, streams=3, seeds=44)
-run(Plan(simulation, ("uniformity",)), state=Path(sys.argv[1]), jobs=1)
+if __name__ == "__main__":
+    engine.WORTH_WORKERS = 0.0
+    run(Plan(simulation, ("uniformity",)), state=Path(sys.argv[1]), jobs=int(sys.argv[2]))
 """
 
 
-def test_a_sweep_killed_without_warning_goes_on(plan, saved, tmp_path):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_sweep_killed_without_warning_goes_on(plan, saved, tmp_path, jobs):
+    """Its workers end with it: until they do, they hold the pipe that is read here."""
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path)],
+        [sys.executable, "-c", KILLED, str(tmp_path), str(jobs)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
+        capture_output=True,
+        timeout=120,
     )
     assert done.returncode == -signal.SIGKILL
     assert len(list(tmp_path.glob("*.npz"))) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import threading
 
 import joblib
@@ -91,12 +92,23 @@ def test_one_job_is_one_thread(plan, monkeypatch):
 
 def test_a_worker_is_told_all_that_a_part_follows_from(plan):
     """Even where the settings of its own process are others, as on another machine."""
-    import pickle
-
     made = plan()
     work = pickle.loads(pickle.dumps(made.work(made.tasks[3], 1)))
     plan(part=44)
     assert isinstance(work, Work) and list(work.measurement().tokens.items()) == [(2, 8)]
+
+
+def test_what_comes_from_a_worker_may_be_read_only(plan, saved, monkeypatch):
+    """As it is out of ray's store of objects."""
+    wanted, measurement = saved(run(plan(), jobs=1)), Work.measurement
+
+    def read_only(self, progress=None):
+        buffers = []
+        made = pickle.dumps(measurement(self, progress), protocol=5, buffer_callback=buffers.append)
+        return pickle.loads(made, buffers=[bytes(buffer) for buffer in buffers])
+
+    monkeypatch.setattr(Work, "measurement", read_only)
+    assert saved(run(plan(), jobs=1)) == wanted
 
 
 def test_an_error_in_a_worker_arrives_as_it_was(plan, monkeypatch):

@@ -42,6 +42,11 @@ def test_a_line_for_each_record(tmp_path: Path) -> None:
         "model": "Steered",
         "streams": 2,
         "sites": [f"sites.{i}.branch" for i in range(3)],
+        "limits": [
+            {"metric": "mhc/nonfinite_tokens", "at_most": 0.0, "at_least": None},
+            {"metric": "mhc/forward_max", "at_most": 4.0, "at_least": None},
+            {"metric": "mhc/backward_max", "at_most": 4.0, "at_least": None},
+        ],
     }
     assert [line["metrics"] for line in lines[1:]] == w.history
     assert [len(line["alerts"]) for line in lines[1:]] == [0, 0, 2]
@@ -117,13 +122,13 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     w = train(tmp_path / "run.jsonl", [1])
     with pytest.raises(MhcDiagError, match="has seen forward passes already"):
         w.load_state_dict(w.state_dict())
-    damaged = tmp_path / "damaged.jsonl"
-    damaged.write_text('{"schema": "mhc-diag/run", "version": 1, "model": "", "sites": []}\n{"step"\n{}\n')
+    damaged, head = tmp_path / "damaged.jsonl", (tmp_path / "run.jsonl").read_text().splitlines()[0]
+    damaged.write_text(head + '\n{"step"\n{}\n')
     with pytest.raises(MhcDiagError, match="line 2 is no JSON object"):
         read(damaged)
-    damaged.write_text('{"schema": "mhc-diag/run", "version": 9, "model": "", "sites": []}\n')
+    damaged.write_text(head.replace('"version": 1', '"version": 9') + "\n")
     with pytest.raises(MhcDiagError, match="version 9, expected mhc-diag/run version 1"):
         read(damaged)
-    damaged.write_text('{"schema": "mhc-diag/run", "version": 1, "model": "", "sites": []}\n{"step": 1}\n')
+    damaged.write_text(head + '\n{"step": 1}\n')
     with pytest.raises(MhcDiagError, match="an entry that is no record"):
         read(damaged)

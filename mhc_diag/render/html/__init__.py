@@ -12,11 +12,10 @@ of its reader, fits a phone, prints, and says in words what each picture shows. 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-import mhc_diag
 from mhc_diag.records import Report
-from mhc_diag.render.html.elements import Markup, lines, section, tag
+from mhc_diag.render.html.document import document
+from mhc_diag.render.html.elements import Markup, section, tag
 from mhc_diag.render.html.judged import banner, judged, outcome
 from mhc_diag.render.html.numbers import definitions, numbers
 from mhc_diag.render.html.origin import origin
@@ -26,8 +25,6 @@ from mhc_diag.verdict import Verdict
 
 SUFFIX = ".html"
 
-STYLE = Path(__file__).with_name("style.css")
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 IN_FULL = 8
 """Reports whose numbers and sites are shown."""
 
@@ -42,13 +39,7 @@ def render(reports: Sequence[Report], verdict: Verdict | None = None) -> str:
     parts = [part for part in _parts(reports, verdict) if part]
     names = ", ".join(report.name for report in reports[:IN_FULL])
     title = f"{outcome(verdict)}: {names or 'nothing measured'}"
-    body = [
-        tag("header", tag("p", f"mhc-diag {mhc_diag.__version__}", class_="tool"), tag("h1", title)),
-        tag("main", lines(["", *parts, ""])),
-        tag("footer", tag("p", "Made by mhc-diag, stability diagnostics for Hyper-Connections.")),
-    ]
-    page = [tag("head", lines(["", *_head(title), ""])), tag("body", lines(["", *body, ""]))]
-    return f"<!DOCTYPE html>\n{tag('html', lines(['', *page, '']), lang='en')}\n"
+    return document(title, parts)
 
 
 def _parts(reports: Sequence[Report], verdict: Verdict | None) -> Iterator[Markup]:
@@ -65,13 +56,3 @@ def _parts(reports: Sequence[Report], verdict: Verdict | None) -> Iterator[Marku
         yield tag("p", f"{more} more are in the table above, and in JSON and CSV in full.")
     if reports:
         yield section("meaning", "What the numbers mean", *(tag("p", told) for told in definitions()))
-
-
-def _head(title: str) -> Iterator[Markup]:
-    yield tag("meta", charset="utf-8")
-    yield tag("meta", http_equiv="Content-Security-Policy", content=POLICY)
-    yield tag("meta", name_="viewport", content="width=device-width, initial-scale=1")
-    yield tag("meta", name_="color-scheme", content="light dark")
-    yield tag("link", rel="icon", href="data:,")
-    yield tag("title", title)
-    yield Markup(f"<style>\n{STYLE.read_text(encoding='utf-8')}</style>")

@@ -73,10 +73,15 @@ def even(count: int, limit: int) -> list[int]:
 
 
 def picked(tensor: Tensor, form: Square, index: Tensor) -> Tensor:
-    """Matrices by their number, (K, n, n), in memory of their own."""
+    """Matrices by their number, (K, n, n), in memory of their own.
+
+    Of a DTensor that is sharded, all ranks have to take them together.
+    """
     import torch
 
     lead = tensor.detach()
+    if hasattr(lead, "full_tensor"):  # a DTensor, which every rank holds a shard of
+        lead = lead.full_tensor()
     lead = lead.reshape(*form.lead, form.n, form.n) if form.flat else lead
     if not form.lead:
         return lead[None].clone()

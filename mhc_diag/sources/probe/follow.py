@@ -37,6 +37,9 @@ from mhc_diag.sources.probe.trace import Trace
 from mhc_diag.sources.probe.unapplied import Unapplied
 from mhc_diag.sources.probe.unwritten import Unwritten
 
+SPREAD = ("DTensor", "AsyncCollectiveTensor")
+"""Tensors of torch.distributed that stand for what several ranks hold."""
+
 
 class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A mode under which torch shows each operation, below autograd and whatever module it comes from."""
@@ -59,6 +62,8 @@ class Follow(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if any(kind.__name__ in SPREAD for kind in types):
+            return NotImplemented  # the tensor then runs it on what this rank holds, which is seen here
         kwargs = dict(kwargs or {})
         if _is_composite(func):
             with self:  # seen only in inference mode: look inside

@@ -25,7 +25,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     global switches.
     """
     undo = [_attributes(model), _contents(model), _gradients(model), *_switches(), *_random_numbers()]
-    undo.append(offloaded.kept(model))
+    undo += [offloaded.kept(model), _shards(model)]
     stance = contextlib.nullcontext()
     if "torch._dynamo" in sys.modules:
         stance = torch.compiler.set_stance("force_eager")
@@ -57,6 +57,18 @@ def _attributes(model: nn.Module) -> Callable[[], None]:
         for register, items in registered:
             register.clear()
             register.update(items)
+
+    return put_back
+
+
+def _shards(model: nn.Module) -> Callable[[], None]:
+    """FSDP2 leaves the parameters of its root whole until a backward pass, which a probe does not have."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    sharded = [module for module in model.modules() if fsdp and isinstance(module, fsdp.FSDPModule)]
+
+    def put_back() -> None:
+        for module in sharded:
+            module.reshard()
 
     return put_back
 

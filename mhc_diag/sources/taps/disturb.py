@@ -26,7 +26,8 @@ ABSOLUTE = 0.02
 def shaken(model: nn.Module, seed: int) -> Iterator[None]:
     """Other tensors in the place of small parameters and of matrices in buffers, and the old ones afterwards.
 
-    No tensor is written to. Signs stay as they are, for what must be positive.
+    No tensor is written to, but for shards of FSDP2, which keeps references of its own: those get their bits
+    back. Signs stay as they are, for what must be positive.
 
     Args:
         model: a model that nobody else runs meanwhile.
@@ -37,6 +38,8 @@ def shaken(model: nn.Module, seed: int) -> Iterator[None]:
     draw = torch.Generator().manual_seed(seed)
     copies: dict[int, Tensor] = {}
     changed: list[tuple[Any, str, Tensor]] = []
+    shards: list[tuple[Tensor, Tensor]] = []
+    seen: set[int] = set()
     budget = MOST
     try:
         for module in model.modules():
@@ -44,6 +47,9 @@ def shaken(model: nn.Module, seed: int) -> Iterator[None]:
                 continue
             for tensors in (module._parameters, module._buffers):
                 for name, tensor in tensors.items():
+                    if hasattr(tensor, "to_local") and id(tensor) not in seen:  # a DTensor
+                        seen.add(id(tensor))
+                        shards += _written(tensor, draw)
                     if tensor is None or not _can_be_shaken(tensor, tensors is module._buffers):
                         continue
                     if id(tensor) not in copies:
@@ -58,6 +64,18 @@ def shaken(model: nn.Module, seed: int) -> Iterator[None]:
     finally:
         for tensors, name, tensor in changed:
             tensors[name] = tensor
+        for shard, was in shards:
+            shard.copy_(was)
+
+
+def _written(tensor: Any, draw: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+    """A shard that gets noise, and what it held; behind the back of autograd, which must not see a change."""
+    if not tensor.is_floating_point() or tensor.numel() > LARGEST:
+        return []
+    shard = tensor.to_local().detach().data
+    was = shard.clone()
+    shard.copy_(_noisy(was, draw))
+    return [(shard, was)]
 
 
 def _can_be_shaken(tensor: Tensor, is_buffer: bool) -> bool:

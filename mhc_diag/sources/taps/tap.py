@@ -76,6 +76,8 @@ class Reading:
     def __init__(self, taps: Taps, model: nn.Module, limit: int, kept: Tensor | None = None) -> None:
         self._taps, self._limit, self._kept = taps, limit, kept
         self._weights: Tensor | None = None
+        self.numbers: Tensor | None = None
+        """(K): which tokens the operators are of, when they have been read; None where they are of all."""
         self._runs: Counter[Place] = Counter()
         self._wanted = {(tap.place, tap.run): tap for tap in taps.found}
         self._rows: dict[tuple[Place, int], Shown] = {}
@@ -131,6 +133,7 @@ class Reading:
             last = self._rows[self._taps.found[-1].place, self._taps.found[-1].run][0].device
             made = [self._of_tokens(tap, total).to(last, non_blocking=True) for tap in self._taps.found]
             width = max(len(m) for m in made)
+            self.numbers = self._tokens(total, last) if width > 1 else None
             return torch.stack([m.expand(width, -1, -1) for m in made])
 
     def _of_tokens(self, tap: Tap, total: int) -> Tensor:

@@ -1,0 +1,106 @@
+"""What four ranks tell of their watch is what one process with all of their sites and tokens would tell."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import ranks_at_work
+import torch
+from test_gains import by_hand
+
+from mhc_diag.watch.gains import NAMES
+
+pytestmark = [
+    pytest.mark.slow,  # four processes that import torch
+    pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed package"),
+]
+
+RANKS = 4
+Told = list[Any]
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
+    """One job for all tests, because starting four processes is what takes time."""
+    return ranks_at_work.run(tmp_path_factory.mktemp("job"), RANKS, list(ranks_at_work.SCENARIOS))
+
+
+def told(job: dict[str, Told], scenario: str) -> Told:
+    ranks = job[scenario]
+    assert not [f"rank {rank}: {words}" for rank, words in enumerate(ranks) if isinstance(words, str)]
+    return ranks
+
+
+def whole(ranks: Told, tokens: list[list[int]], record: int) -> np.ndarray:
+    """What was applied, of ranks that hold the same sites in one list, and of the stages in another."""
+    per_stage = [torch.cat([ranks[r]["applied"][record] for r in stage], dim=1) for stage in tokens]
+    return torch.cat([stage for stage in per_stage if len(stage)]).numpy()
+
+
+@pytest.mark.parametrize(
+    ("scenario", "stages"),
+    [
+        ("data", [[0, 1, 2, 3]]),
+        ("fsdp", [[0, 1, 2, 3]]),
+        ("fsdp_of_parameters", [[0, 1, 2, 3]]),
+        ("tensor", [[0, 2]]),
+        ("pipeline", [[0], [1], [2], [3]]),
+        ("mixture", [[0, 1], [2, 3]]),
+    ],
+)
+def test_every_number_is_that_of_one_process(
+    job: dict[str, Told], scenario: str, stages: list[list[int]]
+) -> None:
+    ranks = told(job, scenario)
+    for words in ranks:
+        assert not words["notes"]
+        assert len(words["rows"]) == ranks_at_work.STEPS
+        for record, row in enumerate(words["rows"]):
+            expected = by_hand(whole(ranks, stages, record))
+            found = [row[f"mhc/{name}"] for name in NAMES]
+            np.testing.assert_allclose(found, [expected[name] for name in NAMES], rtol=1e-6)
+            assert row["mhc/tapped"] == 1 and row["mhc/nonfinite_tokens"] == 0
+        latest = whole(ranks, stages, -1)
+        if scenario == "fsdp_of_parameters":  # one matrix for all tokens, and one a rank
+            latest = latest[:, :RANKS]
+        np.testing.assert_allclose(words["stack"], latest, rtol=1e-6, atol=1e-7)
+        assert words["report"] == pytest.approx(by_hand(latest)["forward_max"], rel=1e-6)
+        assert len(set(words["sites"])) == 3
+
+
+def test_a_watch_changes_no_bit_of_what_fsdp_trains(job: dict[str, Told]) -> None:
+    for words in told(job, "unchanged"):
+        assert len(words["same"]) > 10 and all(words["same"])
+
+
+def test_ranks_have_other_tokens_and_amplify(job: dict[str, Told]) -> None:
+    """That the comparison above is one: gains are not 1, and differ from those of any rank alone."""
+    ranks = told(job, "mixture")
+    of_all = ranks[0]["rows"][-1]["mhc/forward_max"]
+    assert of_all > 2
+    assert all(by_hand(words["applied"][-1].numpy())["forward_max"] < of_all for words in ranks)
+    assert "rank 3" in ranks[0]["told"][-1]
+
+
+def test_stages_that_look_harmless_alone(job: dict[str, Told]) -> None:
+    for rank, words in enumerate(told(job, "planted")):
+        assert words["alone"]["forward_max"] == pytest.approx([4, 2.5, 2, 2][rank])
+        assert words["whole"]["forward_max"] == pytest.approx(40)
+        assert words["report"] == pytest.approx(40)
+
+
+def test_a_rank_that_does_not_ask_is_named(job: dict[str, Told]) -> None:
+    for rank in (0, 1, 3):
+        assert told(job, "silent")[rank]["error"] == "rank 2 of 4 did not come within 5 s"
+
+
+def test_a_rank_that_fails_is_named_with_its_reason(job: dict[str, Told]) -> None:
+    for rank in (0, 2, 3):
+        assert told(job, "failing")[rank]["error"] == "rank 1 left: RuntimeError: out of memory"
+
+
+def test_a_rank_that_dies_is_named(job: dict[str, Told]) -> None:
+    ranks = told(job, "dying")
+    assert ranks[3] is None
+    for rank in (0, 1, 2):
+        assert ranks[rank]["error"] == "rank 3 of 4 did not come within 5 s"
