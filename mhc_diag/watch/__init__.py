@@ -31,6 +31,7 @@ def watch(
     max_rise: float | None = None,
     on_alert: OnAlert = "warn",
     jsonl: str | Path | None = None,
+    gradients: bool = False,
     distribution: Distribution | None = None,
 ) -> Watch:
     """Watch the composite gains of a model while it trains.
@@ -55,6 +56,8 @@ def watch(
         on_alert: once for each crossing of a limit: `warn`; `stop`, which also sets `should_stop`; or a
             function that takes the `Alert`.
         jsonl: a file to add each record to, as one line of JSON.
+        gradients: also take, from backward passes of recorded steps, how the gradient of the streams grows on
+            its way back, and what mixing alone would make of it; on one rank only.
         distribution: which ranks of torch.distributed hold which tokens and sites of the model. None takes
             what DDP and FSDP2 say of themselves; any other model is then watched on its own.
 
@@ -83,6 +86,6 @@ def watch(
         (2.0, 2.5)
     """
     settings = Settings(
-        every, tokens, verify_every, probe_every, evaluation, policy, max_rise, on_alert, jsonl
+        every, tokens, verify_every, probe_every, evaluation, policy, max_rise, on_alert, jsonl, gradients
     )
     return Watch(model, settings, example, distribution or Distribution.of_model(model))

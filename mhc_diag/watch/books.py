@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from mhc_diag.policy import NONE, Policy
 from mhc_diag.schema.numbers import number_in, plain
 from mhc_diag.watch.alerts import Alarm, Alert, OnAlert
 from mhc_diag.watch.expected import expected
+from mhc_diag.watch.gradients import OFF, Gradients
 from mhc_diag.watch.history import History
 from mhc_diag.watch.log import RunLog
 from mhc_diag.watch.shelf import Shelf
@@ -25,6 +27,7 @@ class Books:
         on_alert: what to do then.
         jsonl: the file that records are written to.
         shelf: where records wait for those of other ranks, if there are any.
+        gradients: gains of the gradient, if they are taken.
     """
 
     def __init__(
@@ -35,11 +38,13 @@ class Books:
         on_alert: OnAlert,
         jsonl: str | Path | None,
         shelf: Shelf | None = None,
+        gradients: Gradients | None = None,
     ) -> None:
         self._model, self._policy, self._max_rise = model, policy, max_rise
         self._by_profile = policy is not None and policy.profile != NONE
         self.history = History(shelf)
         self.alarm = Alarm(expected(policy, max_rise), on_alert)
+        self.gradients = gradients or Gradients(OFF)
         self.alerts: tuple[Alert, ...] = ()
         self._log = None if jsonl is None else RunLog(Path(jsonl))
 
@@ -57,6 +62,7 @@ class Books:
                 self.alarm.expected = expected(self._policy, self._max_rise, record.stack())
             alerts = self.alarm.hold(record.step, record.row, record.stack)
             self.alerts += tuple(alerts)
+            record = replace(record, row=record.row | self.gradients.metrics(wait=wait))
             if self._log is not None:
                 self._log.write(record, alerts, self._model, self.alarm.expected)
             for alert in alerts:

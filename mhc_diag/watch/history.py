@@ -99,7 +99,7 @@ class History:
             self._shelf.put(Kept(forward, matrices, weights, numbers, tapped, step), stack)
             return
         fixed = (float(step), float(forward), float(tapped), time.time(), float(matrices.shape[-1]))
-        gains, arrived = _on_its_way(log10_gains(matrices, weights))
+        gains, arrived = on_its_way(log10_gains(matrices, weights))
         self._pending.append(Pending(fixed, gains, arrived, stack))
 
     def meet(self) -> None:
@@ -141,7 +141,7 @@ class History:
         return [_row(self._rows[i : i + WIDTH]) for i in range(0, len(self._rows), WIDTH)]
 
 
-def _on_its_way(numbers: Tensor) -> tuple[Tensor, Any]:
+def on_its_way(numbers: Tensor) -> tuple[Tensor, Any]:
     """Numbers on the host, and the event after which they are there."""
     import torch
 

@@ -18,6 +18,7 @@ from mhc_diag.sources.taps.tap import Taps
 from mhc_diag.watch.alerts import Alert, OnAlert
 from mhc_diag.watch.books import Books
 from mhc_diag.watch.door import Door, is_probed, probing
+from mhc_diag.watch.gradients import OFF, Gradients
 from mhc_diag.watch.ranks import Ranks
 from mhc_diag.watch.rehearsal import is_rehearsal
 from mhc_diag.watch.shelf import Shelf
@@ -47,6 +48,7 @@ class Settings:
     max_rise: float | None = None
     on_alert: OnAlert = "warn"
     jsonl: str | Path | None = None
+    gradients: bool = False
 
     def __post_init__(self) -> None:
         for name in ("every", "tokens", "verify_every", "probe_every"):
@@ -70,7 +72,9 @@ class Watch:
         self._shelf = None if self._ranks is None else Shelf(self._ranks, settings.tokens, self._name)
         jsonl = settings.jsonl if self._ranks is None or self._ranks.is_first else None
         expected = settings.policy, settings.max_rise, settings.on_alert
-        self._books = Books(self._name, *expected, jsonl, self._shelf)
+        off = "they are not taken on several ranks" if self._ranks is not None else ""
+        self._gradients = Gradients(off if settings.gradients else OFF)
+        self._books = Books(self._name, *expected, jsonl, self._shelf, self._gradients)
         self._astray = ""
         self._step: int | None = None
         self._due = False
@@ -158,7 +162,7 @@ class Watch:
                 f"no forward pass of {self._name} was recorded, {self.forwards} were seen",
                 hint="watch the very object that is called, in training mode or with evaluation=True",
             )
-        return self._books.history.latest()
+        return self._books.history.latest() | self._gradients.metrics(wait=True)
 
     @property
     def history(self) -> list[dict[str, float]]:
@@ -178,7 +182,8 @@ class Watch:
             wait: for the device, so that all of them have arrived.
         """
         self._books.settle(wait=wait)
-        return self._books.history.fresh()
+        rows = self._books.history.fresh()
+        return [*rows[:-1], rows[-1] | self._gradients.metrics(wait=wait)] if rows else rows
 
     @property
     def dropped(self) -> int:
@@ -271,7 +276,8 @@ class Watch:
         mask = self.taps.mask
         kept = None if mask is None else mask.kept(self._model, args, kwargs)
         reading = Reading(self.taps, self._model, self._settings.tokens, kept)
-        with listening(self._model, reading.heard, self.taps.places, deaf=is_probed):
+        gradients = self._gradients.listening(self._model, self.taps.sites, self.taps.streams)
+        with listening(self._model, reading.heard, self.taps.places, deaf=is_probed), gradients:
             yield
         matrices = reading.matrices()
         if matrices is None:
@@ -283,6 +289,10 @@ class Watch:
         tokens = reading.weights, reading.numbers
         self._books.history.add(self.step, self.forwards, matrices, *tokens, tapped=True, stack=shown)
         self._recorded += 1
+        sought = not self._gradients.reason
+        self._gradients.expect(self.step, matrices, reading.numbers, self.taps.sites)
+        if sought and self._gradients.reason:
+            self._note(f"gains of the gradient are left out: {self._gradients.reason}")
 
     def _lose_way(self) -> None:
         way = "it went another way than the one that the taps were found on"
