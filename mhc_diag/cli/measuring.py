@@ -96,6 +96,14 @@ class Measuring:
         ),
     ] = None
     jobs: options.JobsOption = None
+    device: Annotated[
+        str | None,
+        typer.Option("--device", help="Where a live model runs: cpu, cuda, cuda:1, or auto."),
+    ] = None
+    dtype: Annotated[
+        str | None,
+        typer.Option("--dtype", metavar="NAME", help="Convert a live model first: fp64, fp32, bf16 or fp16."),
+    ] = None
     unsafe_pickle: Annotated[
         bool,
         typer.Option("--unsafe-pickle", help="Load pickled modules. Runs any code that the file holds."),
@@ -127,6 +135,8 @@ class Measuring:
             streams=self.streams,
             layout=self.layout,
             explain=explain,
+            device=self.device,
+            dtype=self.dtype,
             static=self.static,
             checkpoint=Options(
                 self.key,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
+from mhc_diag.sources import offloaded
 from mhc_diag.sources.files.bytes import LocalBytes
 from mhc_diag.sources.files.safetensors_file import SafetensorsFile
 from mhc_diag.sources.files.sniff import sniff
@@ -82,6 +83,8 @@ def random_tokens(module: nn.Module, *, tokens: int, batch: int, seed: int) -> t
         )
     draw = torch.Generator().manual_seed(seed)
     drawn = torch.randint(0, embedding.num_embeddings, (batch, tokens), generator=draw)
+    if offloaded.away(module):  # the hooks that bring weights in move the input too
+        return drawn, embedding.num_embeddings
     return drawn.to(embedding.weight.device), embedding.num_embeddings
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import Skipped
+from mhc_diag.sources import placed
 from mhc_diag.sources.files.bytes import LocalFolder
 from mhc_diag.sources.files.configuration import configuration
 from mhc_diag.sources.plausible import implausible
@@ -21,10 +22,16 @@ if TYPE_CHECKING:
 
 SHARE = 0.5
 """Of the free memory that the weights of a model may take."""
+PLAUSIBLE = 4
+"""How many times the size of its files a model that is spread may have by its configuration."""
 
 
-def unbuildable(folder: Path) -> str:
+def unbuildable(folder: Path, *, spread: bool = False) -> str:
     """Why the model of a folder cannot be run here, in a few words; empty where it can be tried.
+
+    Args:
+        folder: with config.json.
+        spread: whether what does not fit in memory may stay on disk, which accelerate sees to.
 
     Raises:
         MhcDiagError: config.json cannot be read or names no model.
@@ -34,10 +41,12 @@ def unbuildable(folder: Path) -> str:
         return "config.json names no model class under `architectures`"
     if importlib.util.find_spec("transformers") is None:
         return f"transformers, which builds a {name}, is not installed (mhc-diag[hf])"
+    if spread and importlib.util.find_spec("accelerate") is None:
+        return f"accelerate, which spreads a {name}, is not installed (mhc-diag[train])"
     size, free = _weights(folder), _free_memory()
-    if size > SHARE * free:
+    if size > SHARE * free and not spread:
         return f"its weights take {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free"
-    if reason := implausible(_configuration(folder), SHARE * free):
+    if reason := implausible(_configuration(folder), max(SHARE * free, PLAUSIBLE * size * spread)):
         return reason
     import transformers
 
@@ -61,10 +70,18 @@ def _free_memory() -> float:
         return float("inf")
 
 
-def load(folder: Path) -> tuple[nn.Module, tuple[str, ...], tuple[Skipped, ...]]:
+def load(
+    folder: Path, *, dtype: str | None = None, spill: Path | None = None
+) -> tuple[nn.Module, tuple[str, ...], tuple[Skipped, ...]]:
     """The live model of a folder, built by transformers, notes on how it loaded, and what was not loaded.
 
     No code of the folder is run: a model whose code lies beside its weights is refused.
+
+    Args:
+        folder: with config.json.
+        dtype: what the weights become, by its short name; that of the files if None.
+        spill: a folder for what finds no place on an accelerator or in half of the free memory, which must
+            stay while the model runs. None: all of the model goes to memory.
 
     Raises:
         MhcDiagError: no config.json, transformers is not installed or does not know the architecture, or the
@@ -84,14 +101,24 @@ def load(folder: Path) -> tuple[nn.Module, tuple[str, ...], tuple[Skipped, ...]]
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,  # left open, an Auto class asks on standard input
-                dtype="auto",
+                dtype="auto" if dtype is None else placed.dtype(dtype),
                 output_loading_info=True,
+                **({} if spill is None else _spread(spill)),
             )
     except Exception as e:
         raise _refused(folder, e) from e
     finally:
         log.set_verbosity(verbosity)
     return model, _notes(info), _random(info)
+
+
+def _spread(spill: Path) -> dict[str, Any]:
+    """How transformers is told to spread a model."""
+    from accelerate.utils import get_max_memory
+
+    room: dict[int | str, Any] = get_max_memory()
+    room["cpu"] = int(min(room["cpu"], SHARE * _free_memory()))
+    return {"device_map": "auto", "max_memory": room, "offload_folder": spill}
 
 
 def _refused(folder: Path, error: Exception) -> MhcDiagError:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mhc_diag.errors import MhcDiagError, NothingToCheck
 from mhc_diag.records import MixingStack, Skipped
+from mhc_diag.sources import placed
 from mhc_diag.sources.checkpoint.options import Options
 from mhc_diag.sources.files.addresses import named
 from mhc_diag.sources.files.bytes import LocalBytes
@@ -37,6 +39,10 @@ class Request:
     streams: int | None = None
     layout: str | None = None
     explain: bool = False
+    device: str | None = None
+    """Where a live model runs: `cuda:1`, or `auto`; where it is if None."""
+    dtype: str | None = None
+    """What its weights are converted to: fp64, fp32, bf16 or fp16; nothing if None."""
     static: bool = False
     """Read parameters even where a model could be run."""
     checkpoint: Options = field(default_factory=Options)
@@ -59,10 +65,20 @@ class Request:
                 f"{flag} says how to read parameters, but {self._live_flag()} asks for a live model",
                 hint="leave out one of them",
             )
+        if self.device is not None:
+            placed.checked_device(self.device)
+        if self.dtype is not None:
+            placed.dtype(self.dtype)
 
     def _live_flag(self) -> str:
         """An option that only makes sense where a model is run, if one is given."""
-        given = {"--model": self.model, "--input": self.input, "--allow-code": self.allow_code}
+        given = {
+            "--model": self.model,
+            "--input": self.input,
+            "--device": self.device,
+            "--dtype": self.dtype,
+            "--allow-code": self.allow_code,
+        }
         return next((flag for flag, value in given.items() if value), "")
 
 
@@ -93,9 +109,11 @@ def scan(request: Request, arrived: Arrived = silent) -> list[MixingStack]:
     live = None if request.static or request.checkpoint.flag else _live(request)
     if isinstance(live, MixingStack):
         return [live]
-    if request.input is not None:
+    asked = {"--input": request.input, "--device": request.device, "--dtype": request.dtype}
+    for flag in (flag for flag, value in asked.items() if value is not None):
+        why = f": {live}" if isinstance(live, str) else ""
         raise MhcDiagError(
-            f"--input is given, but {named(target)} alone is read without running a model",
+            f"{flag} is given, but {named(target)} alone is read without running a model{why}",
             hint="give the code too, with --model package.module:factory",
         )
     return _read(request, live, arrived)
@@ -125,10 +143,12 @@ def _live(request: Request) -> MixingStack | str | None:
     if path.is_dir() and (path / "config.json").exists():
         from mhc_diag.sources import pretrained
 
-        if reason := pretrained.unbuildable(path):
+        spread = request.device == placed.AUTO
+        if reason := pretrained.unbuildable(path, spread=spread):
             return reason
-        module, notes, skipped = pretrained.load(path)
-        return _measure(module, None, request, notes, skipped)
+        with tempfile.TemporaryDirectory(prefix="mhc-diag-") as spill:
+            loaded = pretrained.load(path, dtype=request.dtype, spill=Path(spill) if spread else None)
+            return _measure(loaded[0], None, request, *loaded[1:], converted=True)
     if not path.is_file() or path.name.endswith(INDEX):
         return None
     if sniff(LocalBytes(path)) == "program":
@@ -207,6 +227,7 @@ def _measure(
     notes: tuple[str, ...] = (),
     skipped: tuple[Skipped, ...] = (),
     origin: str = "the factory's example",
+    converted: bool = False,
 ) -> MixingStack:
     from mhc_diag.sources import inputs
     from mhc_diag.sources.checkpoint.promised import of_module
@@ -227,6 +248,10 @@ def _measure(
         )
         arguments = ((drawn,), {})
         settings |= {"input": "random tokens", "seed": request.seed, "vocabulary": vocabulary}
+    module, arguments = placed.place(
+        module, arguments, request.device, None if converted else request.dtype, spread=converted
+    )
+    settings |= {k: v for k, v in (("device", request.device), ("dtype", request.dtype)) if v is not None}
     with capture(module) as seen:
         stack = probe(
             module,

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mhc_diag.sources import offloaded
 from mhc_diag.sources.exposed.places import Place, listening
 from mhc_diag.sources.exposed.squares import LARGEST, Square, picked, square
 
@@ -84,12 +85,15 @@ def capture(
 
 
 def held(model: nn.Module) -> Iterator[tuple[Place, Tensor]]:
-    """The tensors that modules hold, small enough to be one matrix."""
+    """The tensors that modules hold, small enough to be one matrix, wherever they lie."""
+    away = offloaded.away(model)
     for path, module in model.named_modules():
         for kind, tensors in (("parameter", module._parameters), ("buffer", module._buffers)):
             for name, tensor in tensors.items():
-                if tensor is not None and tensor.numel() <= LARGEST * LARGEST:
-                    yield Place(path, kind, (), name), tensor  # type: ignore[arg-type]
+                if tensor is None or tensor.numel() > LARGEST * LARGEST:
+                    continue
+                fetch = away.get(f"{path}.{name}".lstrip("."))
+                yield Place(path, kind, (), name), tensor if fetch is None else fetch()  # type: ignore[arg-type]
 
 
 def _kept(place: Place, run: int, tensor: Tensor, form: Square) -> Event:

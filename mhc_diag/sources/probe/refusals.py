@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
 from mhc_diag.errors import MhcDiagError
+from mhc_diag.sources import offloaded
 from mhc_diag.sources.inputs import Arguments
 
 
@@ -19,14 +20,14 @@ def refuse_what_cannot_run(model: nn.Module, call: Arguments) -> None:
     Raises:
         MhcDiagError: weights are lazy, on the meta device or fake, or an input has no elements.
     """
-    name = type(model).__name__
+    name, brought = type(model).__name__, offloaded.away(model)
     for path, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise MhcDiagError(
                 f"{name} is not initialised: {path} gets its shape from the first call",
                 hint="call the model once with this input before it is measured",
             )
-        if _has_no_numbers(tensor):
+        if _has_no_numbers(tensor) and path not in brought:
             raise MhcDiagError(
                 f"{name} has shapes but no numbers: {path} is {_kind(tensor)}",
                 hint="load its weights, or build it without the context that leaves them out",

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mhc_diag.sources import offloaded
+
 PLAIN = (bool, int, float, str)
 
 
@@ -19,10 +21,11 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for all modules, and all that a forward pass changes put back as it was.
 
     That is: flags, submodules, parameters, hooks and counters of each module, the contents of buffers and of
-    attributes that are tensors, gradients, random numbers, and torch's global switches.
+    attributes that are tensors, gradients, random numbers, what hooks of offloaded modules note, and torch's
+    global switches.
     """
     undo = [_attributes(model), _contents(model), _gradients(model), *_switches(), *_random_numbers()]
-    undo.append(_shards(model))
+    undo += [offloaded.kept(model), _shards(model)]
     stance = contextlib.nullcontext()
     if "torch._dynamo" in sys.modules:
         stance = torch.compiler.set_stance("force_eager")
@@ -133,5 +136,5 @@ def _random_numbers() -> list[Callable[[], None]]:
 
 def _devices(model: nn.Module) -> list[int]:
     """The accelerators that the model is on: others' random numbers need not be kept."""
-    found = {t.device for t in (*model.parameters(), *model.buffers()) if t.device.type == "cuda"}
+    found = {device for device in offloaded.devices(model) if device.type == "cuda"}
     return sorted(device.index or 0 for device in found)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.records import MixingStack, Skipped
+from mhc_diag.sources import offloaded
 from mhc_diag.sources.exposed.capture import Seen, capture
 from mhc_diag.sources.exposed.findings import told
 from mhc_diag.sources.exposed.match import Match, compare
@@ -64,6 +65,11 @@ def discover(model: nn.Module, example: Any) -> tuple[MixingStack, Taps]:
     """
     from mhc_diag.sources.probe import probe
 
+    if offloaded.away(model):
+        raise MhcDiagError(
+            f"the weights of {type(model).__name__} are offloaded, and it cannot be watched",
+            hint="watch it before it is offloaded, or measure it with mhc_diag.probe",
+        )
     with capture(model) as seen:
         stack = probe(model, example)
     first = _candidates(stack, seen, seen.dtypes)
