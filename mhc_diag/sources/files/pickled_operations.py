@@ -156,8 +156,8 @@ _TABLE: dict[bytes, tuple[int, Callable[[Machine], Any]]] = {  # what an operati
     pickle.GET: (8, lambda m: m.push(m.memo[int(m.line()[:20])])),
     pickle.BINGET: (8, _get),
     pickle.LONG_BINGET: (8, _long_get),
-    pickle.GLOBAL: (250, Machine.text_global),
-    pickle.STACK_GLOBAL: (250, Machine.stack_global),
+    pickle.GLOBAL: (600, Machine.text_global),  # looking a name up takes time, and picklers write each once
+    pickle.STACK_GLOBAL: (600, Machine.stack_global),
     pickle.REDUCE: (250, Machine.reduce),
     pickle.NEWOBJ: (250, Machine.reduce),
     pickle.NEWOBJ_EX: (250, Machine.reduce_named),
