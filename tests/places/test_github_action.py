@@ -113,9 +113,9 @@ def test_nothing_in_an_input_is_run(runner):
 
 
 def test_the_version_that_is_asked_for_is_installed(runner):
-    runner.run(path=str(SAMPLES / "mhc.safetensors"), version="0.1.0")
+    runner.run(path="missing.pt", version="0.1.0")
     assert runner.pip.read_text().split()[-1] == "mhc-diag[remote]==0.1.0"
-    runner.run(path=str(SAMPLES / "mhc.safetensors"))
+    runner.run(path="missing.pt")
     assert runner.pip.read_text().split()[-1] == f"{ROOT}[remote]"
 
 
