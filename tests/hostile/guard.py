@@ -14,19 +14,18 @@ import re
 import resource
 import signal
 import sys
-import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 MEMORY = 500 << 20
-SECONDS = 5.0
-"""Of work, on a machine that counts to `COUNT` in `USUAL`; on a slower one in proportion."""
-COUNT, USUAL = 500_000, 0.017
-WAITING = 60.0
+SECONDS, WAITING = 5.0, 60.0
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = str(ROOT / "sample_models" / "mhc.safetensors")
-TIMERS = ((signal.ITIMER_PROF, signal.SIGPROF), (signal.ITIMER_REAL, signal.SIGALRM))
+TIMERS = (
+    (signal.ITIMER_PROF, signal.SIGPROF, SECONDS),
+    (signal.ITIMER_REAL, signal.SIGALRM, WAITING),
+)
 """Of work, which a busy machine does not lengthen by much, and of waiting for what never comes."""
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 DEEDS = re.compile(
@@ -89,7 +88,7 @@ def run(arguments: list[str], folder: str) -> dict[str, Any]:
     sys.argv = ["mhc-diag", *arguments]
     os.chdir(folder)
     WATCH.folder, WATCH.seen, WATCH.on = os.path.realpath(folder), [], True
-    for (timer, alarm), seconds in zip(TIMERS, (SECONDS * slowness(), WAITING), strict=True):
+    for timer, alarm, seconds in TIMERS:
         signal.signal(alarm, _late)
         signal.setitimer(timer, seconds)
     code: object = None
@@ -102,23 +101,11 @@ def run(arguments: list[str], folder: str) -> dict[str, Any]:
     except BaseException as error:
         raised = f"{type(error).__name__}: {error}"
     finally:
-        for timer, _ in TIMERS:
+        for timer, *_ in TIMERS:
             signal.setitimer(timer, 0)
         WATCH.on = False
     done = {"code": code, "out": out.getvalue(), "err": err.getvalue(), "raised": raised, "deeds": WATCH.seen}
     return {**done, "torch": "torch" in sys.modules, "wrong": wrong(done)}
-
-
-def slowness() -> float:
-    """How many times as long this machine takes now for the same work, 1 at least."""
-
-    def counted() -> float:
-        start, total = time.process_time(), 0
-        for number in range(COUNT):
-            total += number
-        return time.process_time() - start
-
-    return max(1.0, min(counted() for _ in range(2)) / USUAL)
 
 
 def wrong(done: dict[str, Any]) -> list[str]:

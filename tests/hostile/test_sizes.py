@@ -384,6 +384,30 @@ def test_a_pickle_of_very_many_lists(scan: Callable[..., Any], folder: Path) -> 
     assert "too many objects" in scan("x").refused()
 
 
+BELOW = {
+    "lists": b"](" + b"]" * 2_500_000 + b"e.",
+    "tuples": b"(" + b")" * 3_000_000 + b"t.",
+    "objects": b"ca\nb\nq\x000](" + b"h\x00)R" * 700_000 + b"e.",
+    "halves of characters": b"X" + struct.pack("<I", 90_000_000) + b"\xed\xa0\x80" * 30_000_000 + b".",
+}
+"""As much as is read at all, or decoded: what is made of it afterwards must not take long either."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bomb", BELOW.values(), ids=BELOW)
+def test_pickles_of_as_many_objects_as_are_read(scan: Callable[..., Any], folder: Path, bomb: bytes) -> None:
+    planted(folder, "zip", bomb)
+    assert "too many objects" not in scan("x").refused()
+
+
+def test_more_sites_than_any_model_has(
+    scan: Callable[..., Any], folder: Path, safetensors_file: Write
+) -> None:
+    entries = {f"blocks.{i}.mixing": ENTRY | {"data_offsets": [64 * i, 64 * i + 64]} for i in range(10_001)}
+    safetensors_file(entries, bytes(64 * 10_001))
+    assert "of 10,001 sites; at most 10,000" in scan("x.safetensors").refused()
+
+
 def test_a_configuration_of_absurd_settings(
     scan: Callable[..., Any], folder: Path, safetensors_file: Write
 ) -> None:

@@ -20,6 +20,8 @@ from mhc_diag.sources.printable import printable
 
 FAMILIES = "mhc_diag.sources.families"
 LINES = 20
+MOST_SITES = 10_000
+"""Of one run; each takes about half a millisecond, and what is to be said of it some memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,12 @@ def recognise(file: TensorFile, options: Options) -> Recognised:
         skipped += found.skipped
         if found.sites:
             sites, left_out = _one_run(found.sites)
+            if len(sites) > MOST_SITES:
+                raise MhcDiagError(
+                    f"{file.target} holds the mixing parameters of {len(sites):,} sites; "
+                    f"at most {MOST_SITES:,} are measured",
+                    hint="no model is known to have as many; --select REGEX chooses some of them",
+                )
             _none_absent(file, sites)
             return Recognised(
                 name,

@@ -34,6 +34,7 @@ class DcpFolder:
     Args:
         folder: holds `.metadata` and the files that it names.
         key: which part of the saved state is the model, such as `model`; found by itself where that is clear.
+        trusted: read its table however much it holds.
 
     Raises:
         MhcDiagError: the metadata is damaged, hostile, or describes chunks that do not make up a tensor; or
@@ -44,10 +45,10 @@ class DcpFolder:
     config: Mapping[str, Any] | None = None
     """Objects beside the tensors are pickled, and never opened."""
 
-    def __init__(self, folder: Folder, *, key: str | None = None) -> None:
+    def __init__(self, folder: Folder, *, key: str | None = None, trusted: bool = False) -> None:
         self._folder = folder
         self._files: dict[str, Bytes] = {}
-        metadata = read_metadata(folder.open(METADATA))
+        metadata = read_metadata(folder.open(METADATA), trusted=trusted)
         self._tensors, left_out = chosen(metadata, key, folder.name)
         self.entries: Mapping[str, Entry] = {
             name: Entry(tensor.shape, tensor.dtype, ", ".join(_files(tensor)))

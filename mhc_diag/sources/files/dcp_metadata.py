@@ -14,7 +14,7 @@ from typing import Any
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.files.bytes import Bytes, check_plain
 from mhc_diag.sources.files.pickled import LARGEST_PICKLE, unpickle
-from mhc_diag.sources.files.pickled_objects import Damaged, Foreign
+from mhc_diag.sources.files.pickled_objects import Damaged, Foreign, TooLarge
 from mhc_diag.sources.files.torch_dtypes import BYTES, Dtype
 from mhc_diag.sources.printable import printable
 
@@ -57,21 +57,25 @@ class Metadata:
     """Where in the nested state each entry was, by its name; empty where the writer did not say."""
 
 
-def read_metadata(file: Bytes) -> Metadata:
+def read_metadata(file: Bytes, *, trusted: bool = False) -> Metadata:
     """The table of contents of a checkpoint.
+
+    Args:
+        file: the table.
+        trusted: read it however much it holds; none of its code is run in any case.
 
     Raises:
         MhcDiagError: it is damaged, contradicts itself, names a file outside the folder, or would run code.
     """
     try:
-        if file.size > LARGEST_PICKLE:
-            raise Damaged(f"it has {file.size} bytes, expected at most {LARGEST_PICKLE}")
-        top = unpickle(b"".join(file.read([(0, file.size)])), file.name).value
+        if file.size > LARGEST_PICKLE and not trusted:
+            raise TooLarge(f"it has {file.size} bytes, at most {LARGEST_PICKLE} are read")
+        top = unpickle(b"".join(file.read([(0, file.size)])), file.name, trusted=trusted).value
         return _metadata(_attributes(top, "state_dict_metadata", "storage_data"), file.name)
     except Damaged as e:
         raise MhcDiagError(
             f"{file.name} is a truncated or damaged table of a distributed checkpoint: {printable(e)}",
-            hint="copy the folder again, with all its files",
+            hint=e.hint or "copy the folder again, with all its files",
         ) from e
 
 

@@ -51,7 +51,7 @@ def opened(located: Located, key: str | None, unsafe_pickle: bool) -> tuple[Stor
 
     folder = located.folder
     if located.file is None:
-        return _folder(folder, one, key)
+        return _folder(folder, one, key, unsafe_pickle)
     if located.name.endswith(INDEX):
         return _sharded(folder, read_index(located.file), one), ()
     return one(located.file), (SHARD_NOTE,) * bool(SHARD.search(located.name))
@@ -74,12 +74,14 @@ def load_module(path: Path) -> torch.nn.Module | None:
     return top if isinstance(top, torch.nn.Module) else None
 
 
-def _folder(folder: Folder, one: Open, key: str | None) -> tuple[Stored, tuple[str, ...]]:
+def _folder(
+    folder: Folder, one: Open, key: str | None, unsafe_pickle: bool
+) -> tuple[Stored, tuple[str, ...]]:
     choice = choose(folder.names(), folder.name)
     if choice.kind == "distributed":
         from mhc_diag.sources.files.dcp import DcpFolder
 
-        return DcpFolder(folder, key=key), ()
+        return DcpFolder(folder, key=key, trusted=unsafe_pickle), ()
     if choice.kind == "index":
         index = read_index(folder.open(choice.names[0]))
         shards = set(index.shards.values())

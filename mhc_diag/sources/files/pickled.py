@@ -7,6 +7,7 @@ can so be walked for its tensors, and a configuration for its values, with none 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,8 @@ from typing import Any
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.sources.files.pickled_machine import Machine
 from mhc_diag.sources.files.pickled_names import Names
-from mhc_diag.sources.files.pickled_objects import Damaged
-from mhc_diag.sources.files.pickled_operations import run
+from mhc_diag.sources.files.pickled_objects import Damaged, TooLarge
+from mhc_diag.sources.files.pickled_operations import MOST, run
 from mhc_diag.sources.printable import printable
 
 LARGEST_PICKLE = 100_000_000
@@ -49,7 +50,12 @@ def _nothing_elsewhere(identifier: Any) -> Any:
 
 
 def unpickle(
-    data: bytes, name: str, *, persistent: Callable[[Any], Any] = _nothing_elsewhere, start: int = 0
+    data: bytes,
+    name: str,
+    *,
+    persistent: Callable[[Any], Any] = _nothing_elsewhere,
+    start: int = 0,
+    trusted: bool = False,
 ) -> Unpickled:
     """What a pickle describes; nothing that it names is imported or called.
 
@@ -58,10 +64,11 @@ def unpickle(
         name: of the file, printable.
         persistent: what stands for an object stored elsewhere, by its identifier; it may raise `Damaged`.
         start: where the pickle begins.
+        trusted: read it however much it holds.
 
     Raises:
         MhcDiagError: the pickle names functions that only code needs which is to be run.
-        Damaged: it cannot be read; `CutShort` if it only ends too early.
+        Damaged: it cannot be read; `CutShort` if it only ends too early, `TooLarge` if it takes too much.
 
     Example:
         >>> import pickle, argparse
@@ -69,12 +76,12 @@ def unpickle(
         >>> found.value["step"], found.value["args"].attributes
         (7, {'streams': 4})
     """
-    if len(data) - start > LARGEST_PICKLE:
-        raise Damaged(f"its pickle has {len(data) - start} bytes, at most {LARGEST_PICKLE} are read")
+    if len(data) - start > LARGEST_PICKLE and not trusted:
+        raise TooLarge(f"its pickle has {len(data) - start} bytes, at most {LARGEST_PICKLE} are read")
     names = Names()
     machine = Machine(data, names, persistent, start)
     try:
-        value = run(machine)
+        value = run(machine, math.inf if trusted else MOST)
     except Damaged as e:
         if names.hostile:
             raise _refusal(name, names.hostile) from e

@@ -16,6 +16,7 @@ from typing import Any
 from mhc_diag.sources.files.pickled_objects import Damaged, Foreign, ForeignClass, Known, as_key
 
 LONGEST_NUMBER = 1024  # bytes; Python prints numbers of up to 4,300 digits
+HALF, MOST_HALVES = b"\xed", 100_000
 Persistent = Callable[[Any], Any]
 Names = Callable[[str, str], Any]
 
@@ -41,6 +42,7 @@ class Machine:
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.protocol = 0
+        self.halves = 0
 
     def take(self, length: int) -> bytes:
         """The next bytes."""
@@ -89,17 +91,18 @@ class Machine:
     def extend(self, items: list[Any]) -> None:
         """Add to a list, or to what a foreign class made of one."""
         target = self.stack[-1]
-        if isinstance(target, Foreign):
-            target.items.extend(items)
-        elif type(target) is list:
+        if type(target) is list:
             target.extend(items)
+        elif isinstance(target, Foreign):
+            target.append(items)
         else:
             raise Damaged(f"it appends to a {type(target).__name__}")
 
     def update(self, items: list[Any]) -> None:
         """Add to a table, keys and values by turns."""
-        target = self.stack[-1]
-        table = target.entries if isinstance(target, Foreign) else target
+        table = target = self.stack[-1]
+        if isinstance(target, Foreign):
+            table = target.entries = target.entries or {}
         if type(table) is not dict:
             raise Damaged(f"it sets entries of a {type(target).__name__}")
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -114,10 +117,10 @@ class Machine:
     def add(self, items: list[Any]) -> None:
         """Add to a set, or to what a foreign class made of one."""
         target = self.stack[-1]
-        if isinstance(target, Foreign):
-            target.items.extend(items)
-        elif type(target) is set:
+        if type(target) is set:
             target.update(map(as_key, items))
+        elif isinstance(target, Foreign):
+            target.append(items)
         else:
             raise Damaged(f"it adds to a {type(target).__name__}")
 
@@ -188,9 +191,15 @@ class Machine:
             raise Damaged("it holds a string without quotes")
         self.old_string(codecs.escape_decode(line[1:-1])[0])
 
-    def unicode(self, length: int) -> None:
-        """Text."""
-        self.push(str(self.take(length), "utf-8", "surrogatepass"))
+    def text(self, raw: bytes) -> str:
+        """Text, which Python lets hold halves of the pairs that UTF-16 makes; decoding them is very slow."""
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            self.halves += raw.count(HALF)
+            if self.halves > MOST_HALVES:
+                raise Damaged("it holds text that is none") from None
+            return raw.decode("utf-8", "surrogatepass")
 
     def put(self, index: int) -> None:
         """Remember what lies on the stack."""
@@ -202,23 +211,12 @@ class Machine:
         if self.protocol > pickle.HIGHEST_PROTOCOL:
             raise Damaged(f"it is a pickle of version {self.protocol}")
 
-    def mark(self) -> None:
-        """Begin a run of items."""
-        self.marks.append(self.stack)
-        self.stack = []
-
     def pop(self) -> None:
         """Drop the last item, or the mark."""
         if self.stack:
             self.stack.pop()
         else:
             self.since_mark()
-
-    def tuple_of(self, count: int) -> None:
-        """A tuple of the last items."""
-        if len(self.stack) < count:
-            raise Damaged("it takes more than there is")
-        self.stack[-count:] = [tuple(self.stack[-count:])]
 
     def refuse(self) -> None:
         """An operation that no file of tensors has: extension codes, buffers kept elsewhere, rubbish."""

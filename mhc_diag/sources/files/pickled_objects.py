@@ -19,6 +19,15 @@ HASHED_AS_THEY_ARE = 1 << 60
 class Damaged(Exception):
     """The pickle cannot be read: cut short, or not what any pickler writes."""
 
+    hint = ""
+    """What to do about it, where that is known."""
+
+
+class TooLarge(Damaged):
+    """More than is read of a file that nobody vouches for: it could take minutes, or all of the memory."""
+
+    hint = "if you trust whoever made it, --unsafe-pickle reads it however much it holds"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
@@ -54,10 +63,15 @@ class Foreign:
         """What it was made from."""
         self.state: Any = None
         """As its class stored it: mostly its attributes."""
-        self.items: list[Any] = []
+        self.items: list[Any] | None = None
         """What was appended, if its class is a list."""
-        self.entries: dict[Any, Any] = {}
+        self.entries: dict[Any, Any] | None = None
         """What was set in it, if its class is a dictionary."""
+
+    def append(self, items: list[Any]) -> None:
+        """Keep what belongs to it as to a list or a set."""
+        self.items = self.items or []
+        self.items += items
 
     def build(self, state: Any) -> None:
         """Take a state without looking at it."""
@@ -77,7 +91,7 @@ class Foreign:
     @property
     def size(self) -> int:
         """How many attributes, entries and items it has, at most."""
-        return sum(map(len, self._tables())) + len(self.entries) + len(self.items)
+        return sum(map(len, self._tables())) + len(self.entries or ()) + len(self.items or ())
 
     def _tables(self) -> list[Mapping[Any, Any]]:
         parts = self.state[:2] if isinstance(self.state, tuple) else (self.state,)

@@ -116,7 +116,8 @@ def damaged(file: Bytes, error: Exception) -> MhcDiagError:
     """What to say of a file that cannot be made sense of."""
     return MhcDiagError(
         f"{file.name} is truncated, damaged or no checkpoint: {printable(error)}",
-        hint="download it again and compare the sizes, or save the bare state_dict",
+        hint=getattr(error, "hint", "")
+        or "download it again and compare the sizes, or save the bare state_dict",
     )
 
 

@@ -45,7 +45,7 @@ class Unfold:
         if node.items and not node.entries:
             return node.items
         self._count(node.size)
-        return {**self._pairs(node), **node.attributes, **node.entries}
+        return {**self._pairs(node), **node.attributes, **(node.entries or {})}
 
     def _count(self, steps: int) -> None:
         self._left -= steps
@@ -139,7 +139,7 @@ def _few(items: Any, left: list[int]) -> Iterator[Any]:
 
 def _opened(node: Foreign) -> Any:
     """What an object stands for: its attributes, or the one value that it was made from."""
-    inside = {**node.attributes, **node.entries} or node.items
+    inside = {**node.attributes, **(node.entries or {})} or node.items or []
     if isinstance(inside, Mapping):
         if isinstance(inside.get("_content"), Mapping):  # omegaconf's containers, whose nodes hold values
             return inside["_content"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from mhc_diag.errors import MhcDiagError, SeveralTables
@@ -34,10 +35,10 @@ NESTS = (
 NO_MODEL = ("optim", "scheduler", "lr_sched", "scaler", "rng", "callback", "loops", "random_state")
 """How the names of tables begin that are something else; the first also as an ending of a word."""
 PLAIN = (str, bytes, int, float, type(None))
-"""What holds nothing; a file may have millions of them in a row."""
+"""What holds nothing."""
 DEEPEST = 6
-MOST_NODES = 100_000
-LISTED = 12
+MOST_NODES = 30_000
+LISTED, NAMED = 12, 100
 LONGEST_NAME = 1000
 
 Unfold = Callable[[Any], Any]
@@ -145,6 +146,8 @@ class Tables:
         others: list[Found] = []
         large = any(getattr(tensor, "shape", ()) for tensor in own.values())
         for name, child in _children(inside):
+            if len(self._seen) > MOST_NODES:
+                break
             if name in NESTS or not (large or _is_no_model(name)):
                 below = self._candidates(child, f"{path}.{name}" if path else name, wider, depth + 1)
                 (usual if name in NESTS else others).extend(below)
@@ -159,7 +162,8 @@ class Tables:
 
     def _holds(self) -> str:
         if isinstance(self._top, Mapping):
-            return ", ".join(str(k) for k in self._top if isinstance(k, (str, int))) or "nothing"
+            names = (str(k) for k in islice(self._top, NAMED) if isinstance(k, (str, int)))
+            return ", ".join(names) or "nothing"
         kind = self._top.name if isinstance(self._top, Foreign) else type(self._top).__name__
         return f"a {kind.removeprefix('Stored')}"
 
@@ -169,8 +173,14 @@ def _children(inside: Any) -> Iterator[tuple[str, Any]]:
     pairs: Iterable[tuple[Any, Any]] = inside.items() if isinstance(inside, Mapping) else ()
     if isinstance(inside, (list, tuple)):
         pairs = enumerate(inside)
-    inner = ((k, v) for k, v in pairs if not isinstance(v, PLAIN) and isinstance(k, (str, int)))
+    inner = ((k, v) for k, v in pairs if not _is_empty(v) and isinstance(k, (str, int)))
     return ((str(k), v) for k, v in inner if len(str(k)) <= LONGEST_NAME)
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether it holds nothing, and need not be remembered; a file may have millions of those."""
+    kind = type(value)
+    return (kind is list or kind is tuple or kind is dict) and not value or isinstance(value, PLAIN)
 
 
 def _is_usual(path: str) -> bool:

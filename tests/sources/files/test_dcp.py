@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata, MetadataIndex
 
 from mhc_diag.errors import MhcDiagError
+from mhc_diag.sources.files import pickled
 from mhc_diag.sources.files.bytes import LocalFolder
 from mhc_diag.sources.files.dcp import DcpFolder
 from mhc_diag.sources.files.tensors import open_tensors, state_dict
@@ -273,6 +274,19 @@ def test_a_metadata_that_is_cut_short(tmp_path: Path) -> None:
         (path / ".metadata").write_bytes(whole[:length])
         with pytest.raises(MhcDiagError, match=r"\.metadata is a truncated or damaged table"):
             read(path)
+
+
+def test_a_table_of_very_many_chunks_is_read_if_it_is_vouched_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {f"layer.{i}": torch.full((2,), float(i)) for i in range(50)}
+    saved(state, tmp_path / "x")
+    monkeypatch.setattr(pickled, "MOST", 100_000)
+    with pytest.raises(MhcDiagError, match="too many objects") as refused:
+        open_tensors(tmp_path / "x")
+    assert "--unsafe-pickle" in (refused.value.hint or "")
+    file = open_tensors(tmp_path / "x", unsafe_pickle=True)
+    same(dict(file.read(list(file.names))), state)
 
 
 def test_torch_is_not_imported(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from mhc_diag.errors import MhcDiagError
-from mhc_diag.sources.files import pickled, pickled_operations
+from mhc_diag.sources.files import pickled
 from mhc_diag.sources.files.pickled import unpickle
 from mhc_diag.sources.files.pickled_machine import CutShort
-from mhc_diag.sources.files.pickled_objects import Damaged, Foreign, ForeignClass, OddKey
+from mhc_diag.sources.files.pickled_objects import Damaged, Foreign, ForeignClass, OddKey, TooLarge
 from mhc_diag.sources.files.torch_dtypes import Dtype
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -256,7 +256,7 @@ def test_a_list_within_itself() -> None:
 
 
 def test_objects_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pickled_operations, "OBJECT_BYTES", 4_000_000)
+    monkeypatch.setattr(pickled, "MOST", 4_000_000)
     monkeypatch.setattr(pickled, "LARGEST_PICKLE", 400_000)
     for operation in (b"\x8f", b"]", b"N", b"2"):
         with pytest.raises(Damaged, match="too many objects"):
@@ -271,3 +271,25 @@ def test_a_pickle_cut_short_anywhere(protocol: int) -> None:
     for end in range(len(data)):
         with pytest.raises(CutShort):
             read(data[:end])
+
+
+def test_text_with_halves_of_characters_is_read_as_it_is_and_not_without_end() -> None:
+    odd = "a\ud800\udfff"
+    assert read(pickle.dumps({odd: odd})) == {odd: odd}
+    assert read(pickle.dumps(odd * 40_000)) == odd * 40_000
+    for many in (pickle.dumps(odd * 60_000), pickle.dumps([f"{odd}{i}" for i in range(60_000)])):
+        with pytest.raises(Damaged, match="text that is none"):
+            read(many)
+    with pytest.raises(Damaged, match="UnicodeDecodeError"):
+        read(b"X\x04\0\0\0a\xffbc" + b"N" * 20)
+
+
+def test_one_that_is_vouched_for_is_read_however_much_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pickle.dumps(list(range(70_000)))
+    monkeypatch.setattr(pickled, "MOST", 1_000_000)
+    monkeypatch.setattr(pickled, "LARGEST_PICKLE", 100_000)
+    with pytest.raises(TooLarge, match=f"{len(data)} bytes, at most 100000"):
+        unpickle(data, "x.pt")
+    assert unpickle(data, "x.pt", trusted=True).value == list(range(70_000))
+    with pytest.raises(TooLarge, match="too many objects"):
+        unpickle(pickle.dumps(list(range(20_000))), "x.pt")
