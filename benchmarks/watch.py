@@ -159,7 +159,7 @@ def main() -> None:
     probed = mhc_diag.watch(models["probe"], probe_every=1)
     for step in steps.values():
         step()  # discovery, memory
-    probed.tapped = False
+    probed.sight.tapped = False
     for name in ("taps", "written", "gradients") * 4:
         steps[name]()  # beyond the early comparisons with a probe, of which one more falls into the rounds
     agree(tapped, models["taps"], tokens, steps["taps"])

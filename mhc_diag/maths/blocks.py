@@ -17,6 +17,7 @@ from mhc_diag.records import Array
 
 T = TypeVar("T")
 BYTES = 4 * 2**20  # of a block: it stays in cache; in smaller ones threads wait for each other's Python
+BYTES_ALONE = 2**20  # the same on one thread: what shares the cache then are other processes
 LEAST_BYTES = 2**20  # of a block that is made to keep another core busy
 _on_a_thread: ContextVar[bool] = ContextVar("on_a_thread", default=False)
 _most: ContextVar[int | None] = ContextVar("most", default=None)
@@ -46,7 +47,7 @@ def blocks_of(matrices: Array) -> list[slice]:
     """
     count, n, _ = matrices.shape
     size = count * n * n * matrices.dtype.itemsize
-    pieces = max(-(-size // BYTES), min(cores(), size // LEAST_BYTES))
+    pieces = max(-(-size // (BYTES if cores() > 1 else BYTES_ALONE)), min(cores(), size // LEAST_BYTES))
     if pieces <= 1 or not on_cpu(matrices):
         return slices(count, max(1, count))
     if pieces > cores():  # no core has one more to do than the others

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from mhc_diag.watch.alerts import Alert, OnAlert
 from mhc_diag.watch.distribution import Distribution
-from mhc_diag.watch.watcher import Settings, Watch
+from mhc_diag.watch.settings import Settings
+from mhc_diag.watch.watcher import Watch
 
 if TYPE_CHECKING:
     from pathlib import Path

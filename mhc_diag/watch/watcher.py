@@ -3,57 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mhc_diag.errors import MhcDiagError, NothingToCheck
-from mhc_diag.policy import Policy
-from mhc_diag.records import MixingStack, Provenance, Report
+from mhc_diag.errors import MhcDiagError
+from mhc_diag.records import MixingStack, Report
 from mhc_diag.sources.taps.tap import Taps
-from mhc_diag.watch.alerts import Alert, OnAlert
+from mhc_diag.watch.alerts import Alert
 from mhc_diag.watch.books import Books
-from mhc_diag.watch.door import Door, is_probed, probing
+from mhc_diag.watch.door import Door, is_probed
 from mhc_diag.watch.gradients import OFF, Gradients
 from mhc_diag.watch.ranks import Ranks
 from mhc_diag.watch.rehearsal import is_rehearsal
+from mhc_diag.watch.settings import Settings
 from mhc_diag.watch.shelf import Shelf
+from mhc_diag.watch.sight import Sight
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mhc_diag.watch.distribution import Distribution
-
-NO_TAPS = Taps((), 0, (), (), {})
-HOW = (
-    "read off taps while the model ran: places where it shows the operators that it applies, "
-    "compared with a probe now and then"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How often to do what; see `mhc_diag.watch`."""
-
-    every: int
-    tokens: int
-    verify_every: int
-    probe_every: int
-    evaluation: bool
-    policy: Policy | None = None
-    max_rise: float | None = None
-    on_alert: OnAlert = "warn"
-    jsonl: str | Path | None = None
-    gradients: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("every", "tokens", "verify_every", "probe_every"):
-            if getattr(self, name) < 1:
-                raise MhcDiagError(f"{name} is {getattr(self, name)}", hint="give 1 or more")
 
 
 class Watch:
@@ -75,27 +45,14 @@ class Watch:
         off = "they are not taken on several ranks" if self._ranks is not None else ""
         self._gradients = Gradients(off if settings.gradients else OFF)
         self._books = Books(self._name, *expected, jsonl, self._shelf, self._gradients)
-        self._astray = ""
         self._step: int | None = None
         self._due = False
-        self._stack: MixingStack | None = None
         self._matrices: Tensor | None = None
         self._weights: Tensor | None = None
-        self._recorded = 0
         self._latest = 0
-        self._last_probe = 0
-        self._verified = (0, 0.0)
         self._running = False
-        self.forwards = 0
-        """How many forward passes were seen."""
-        self.taps: Taps | None = None
-        """Where the operators are read; None before the first forward pass."""
-        self.tapped = False
-        """Whether taps are read; if not, the model is probed from time to time."""
-        self.notes: tuple[str, ...] = ()
-        """What went otherwise than it should, each with the number of the forward pass."""
-        if example is not None:
-            self._discover(example)
+        self.sight = Sight(model, settings, example, self._ranks, self._shelf, self._take)
+        """Where the operators are read."""
         self._door = Door.of(model)
         self._door.watchers.append(self)
 
@@ -111,6 +68,26 @@ class Watch:
     def close(self) -> None:
         """Stop watching. What was recorded stays; closing twice does nothing. All ranks close together."""
         self.__exit__(None, None, None)
+
+    @property
+    def forwards(self) -> int:
+        """How many forward passes were seen."""
+        return self.sight.forwards
+
+    @property
+    def taps(self) -> Taps | None:
+        """Where the operators are read; None before the first forward pass."""
+        return self.sight.taps
+
+    @property
+    def tapped(self) -> bool:
+        """Whether taps are read; if not, the model is probed from time to time."""
+        return self.sight.tapped
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What went otherwise than it should, each with the number of the forward pass."""
+        return self.sight.notes
 
     @property
     def alerts(self) -> tuple[Alert, ...]:
@@ -210,10 +187,11 @@ class Watch:
         self.metrics()
         if self._ranks is not None:
             return self._books.history.stack()
-        assert self._stack is not None  # recorded together with the history
+        stack = self.sight.stack
+        assert stack is not None  # recorded together with the history
         if self._matrices is None:
-            return self._stack
-        return self._of(self._stack, self._matrices, self._weights, self._latest)
+            return stack
+        return self.sight.told(stack, self._matrices, self._weights, self._latest)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on counting, in values that JSON can hold. Waits for the device."""
@@ -228,11 +206,11 @@ class Watch:
         Raises:
             MhcDiagError: a forward pass was recorded already.
         """
-        if self._recorded or self.forwards:
+        if self.sight.recorded or self.forwards:
             raise MhcDiagError(
                 "the watch has seen forward passes already", hint="load its state before training begins"
             )
-        self.forwards = int(state["forwards"])
+        self.sight.forwards = int(state["forwards"])
         self._books.resume(state, int(state["step"]))
 
     @contextlib.contextmanager
@@ -249,7 +227,7 @@ class Watch:
         if self._ranks is not None and is_rehearsal():
             yield
             return
-        self.forwards += 1
+        self.sight.forwards += 1
         due = (self.forwards - 1) % self._settings.every == 0 if self._step is None else self._due
         self._due = False
         if not due:
@@ -259,7 +237,7 @@ class Watch:
         if self._shelf is not None:
             self._shelf.passed()
         try:
-            self._look(args, kwargs)
+            self.sight.look(args, kwargs)
             if self.tapped:
                 yield from self._read(args, kwargs)
             else:
@@ -272,154 +250,32 @@ class Watch:
         from mhc_diag.sources.exposed.places import listening
         from mhc_diag.sources.taps.tap import Reading
 
-        assert self.taps is not None
-        mask = self.taps.mask
+        taps, stack = self.sight.taps, self.sight.stack
+        assert taps is not None and stack is not None
+        mask = taps.mask
         kept = None if mask is None else mask.kept(self._model, args, kwargs)
-        reading = Reading(self.taps, self._model, self._settings.tokens, kept)
-        gradients = self._gradients.listening(self._model, self.taps.sites, self.taps.streams)
-        with listening(self._model, reading.heard, self.taps.places, deaf=is_probed), gradients:
+        reading = Reading(taps, self._model, self._settings.tokens, kept)
+        gradients = self._gradients.listening(self._model, taps.sites, taps.streams)
+        with listening(self._model, reading.heard, taps.places, deaf=is_probed), gradients:
             yield
         matrices = reading.matrices()
         if matrices is None:
-            self._lose_way()
+            self.sight.lose_way()
             return
         self._matrices, self._weights, self._latest = matrices, reading.weights, self.forwards
-        assert self._stack is not None
-        shown = partial(self._of, self._stack, matrices, reading.weights, self.forwards)
+        shown = partial(self.sight.told, stack, matrices, reading.weights, self.forwards)
         tokens = reading.weights, reading.numbers
         self._books.history.add(self.step, self.forwards, matrices, *tokens, tapped=True, stack=shown)
-        self._recorded += 1
+        self.sight.recorded += 1
         sought = not self._gradients.reason
-        self._gradients.expect(self.step, matrices, reading.numbers, self.taps.sites)
+        self._gradients.expect(self.step, matrices, reading.numbers, taps.sites)
         if sought and self._gradients.reason:
-            self._note(f"gains of the gradient are left out: {self._gradients.reason}")
+            self.sight.note(f"gains of the gradient are left out: {self._gradients.reason}")
 
-    def _lose_way(self) -> None:
-        way = "it went another way than the one that the taps were found on"
-        if self._ranks is None:
-            self.tapped = False
-            self._note(f"{way}; it is probed from now on")
-            return
-        if not self._astray:
-            self._note(f"{way}; until the taps are compared, such a pass has no record on any rank")
-        self._astray = way
-        self._recorded += 1  # which is when the ranks compare their taps, together
-
-    def _look(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Probe the model where it is time to."""
-        try:
-            if self.taps is None:
-                self._discover(self._input(args, kwargs))
-            elif self._is_empty:
-                return
-            elif self.tapped:
-                if self._is_due(self._recorded) and self._recorded != self._verified[0]:
-                    self._verify(self._input(args, kwargs))
-            elif self.forwards - self._last_probe >= self._settings.probe_every:
-                self._probe(self._input(args, kwargs))
-        except MhcDiagError as e:
-            if self.taps is None:
-                raise
-            self._last_probe = self.forwards
-            self._note(f"it could not be probed: {e}")
-
-    def _input(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        from mhc_diag.sources.taps.discover import own
-
-        return own((args, kwargs)) if self._example is None else self._example
-
-    def _is_due(self, recorded: int) -> bool:
-        """Whether the taps are to be compared: often at first, when a model changes most."""
-        early = recorded < self._settings.verify_every and recorded & (recorded - 1) == 0
-        return recorded > 0 and (early or recorded % self._settings.verify_every == 0)
-
-    def _discover(self, example: Any) -> None:
-        from mhc_diag.sources.taps import discover
-
-        stack, taps, failure = None, NO_TAPS, None
-        try:
-            with probing():
-                stack, taps = discover(self._model, example)
-        except MhcDiagError as e:
-            failure = e
-        if self._shelf is not None and self._ranks is not None:
-            self._shelf.empty = self._ranks.has_stages and isinstance(failure, NothingToCheck)
-            failure = None if self._shelf.empty else failure
-            self.tapped = not self._ranks.agreed("" if taps.complete else "has no taps", failure)
-        elif failure is not None:
-            raise failure
-        else:
-            self.tapped = taps.complete
-        self._stack, self.taps, self._astray = stack, taps, ""
-        self._verified = (self._recorded, max((t.deviation for t in taps.found), default=0.0))
-        if stack is not None and not self.tapped:
-            self._take(stack)
-
-    @property
-    def _is_empty(self) -> bool:
-        return self._shelf is not None and self._shelf.empty
-
-    def _probe(self, example: Any) -> None:
-        from mhc_diag.sources.probe import probe
-
-        with probing():
-            self._take(probe(self._model, example))
-
-    def _take(self, stack: MixingStack) -> None:
-        self._last_probe = self.forwards
-        self._stack, self._matrices = stack, None
-        self._books.history.add(self.step, self.forwards, stack.matrices, tapped=False, stack=lambda: stack)
-
-    def _verify(self, example: Any) -> None:
-        from mhc_diag.sources.taps.discover import verify
-
-        assert self.taps is not None
-        deviation, wrong = math.inf, ""
-        try:
-            with probing():
-                deviation, wrong = verify(self._model, example, self.taps)
-        except MhcDiagError as e:
-            if self._ranks is None:
-                raise
-            wrong = f"it could not be probed: {e}"
-        if self._ranks is not None:
-            wrong = self._ranks.agreed(self._astray or wrong)
-        if not wrong:
-            self._verified = (self._recorded, deviation)
-            return
-        since = self._verified[0]
-        self._note(f"{wrong}; records may be wrong since the {since}th, when the taps were last compared")
-        self.tapped = False
-        self._discover(example)
-
-    def _note(self, what: str) -> None:
-        note = f"forward pass {self.forwards} of {self._name}: {what}"
-        self.notes = (*self.notes, note)
-        warnings.warn(note, RuntimeWarning, stacklevel=2)
-
-    def _of(self, stack: MixingStack, matrices: Tensor, weights: Tensor | None, forward: int) -> MixingStack:
-        """The stack of a record, with the tokens that count."""
-        if weights is not None and len(weights) == matrices.shape[1]:
-            matrices = matrices[:, weights > 0]
-        where = self._read_off(stack, int(matrices.shape[1]), forward)
-        was_probed: dict[str, Any] = {"pre": None, "post": None, "reads_from": (), "logits": None}
-        return replace(stack, matrices=matrices, provenance=where, **was_probed)
-
-    def _read_off(self, stack: MixingStack, tokens: int, forward: int) -> Provenance:
-        recorded, deviation = self._verified
-        compared = (
-            f"the taps were last compared with a probe after {recorded} of {self._recorded} records: "
-            f"largest deviation {deviation:.1e}"
-        )
-        return replace(
-            stack.provenance,
-            how=HOW,
-            token_shape=(tokens,),
-            token_numbers=(),
-            certificates=None,
-            settings={**stack.provenance.settings, "forward pass": forward},
-            notes=(*stack.provenance.notes, compared, *self.notes),
-        )
+    def _take(self, stack: MixingStack, forward: int) -> None:
+        self._matrices = None
+        step = forward if self._step is None else self._step
+        self._books.history.add(step, forward, stack.matrices, tapped=False, stack=lambda: stack)
 
 
 _BACKWARD = ("backward_max", "backward_mean")

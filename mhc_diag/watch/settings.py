@@ -1,0 +1,31 @@
+"""How often a watch does what, and what it expects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mhc_diag.errors import MhcDiagError
+from mhc_diag.policy import Policy
+from mhc_diag.watch.alerts import OnAlert
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How often to do what; see `mhc_diag.watch`."""
+
+    every: int
+    tokens: int
+    verify_every: int
+    probe_every: int
+    evaluation: bool
+    policy: Policy | None = None
+    max_rise: float | None = None
+    on_alert: OnAlert = "warn"
+    jsonl: str | Path | None = None
+    gradients: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("every", "tokens", "verify_every", "probe_every"):
+            if getattr(self, name) < 1:
+                raise MhcDiagError(f"{name} is {getattr(self, name)}", hint="give 1 or more")
