@@ -385,9 +385,9 @@ def test_a_pickle_of_very_many_lists(scan: Callable[..., Any], folder: Path) -> 
 
 
 BELOW = {
-    "lists": b"](" + b"]" * 2_500_000 + b"e.",
-    "tuples": b"(" + b")" * 3_000_000 + b"t.",
-    "objects": b"ca\nb\nq\x000](" + b"h\x00)R" * 700_000 + b"e.",
+    "lists": b"](" + b"]" * 1_400_000 + b"e.",
+    "tuples": b"(" + b")" * 2_200_000 + b"t.",
+    "objects": b"ca\nb\nq\x000](" + b"h\x00)R" * 500_000 + b"e.",
     "halves of characters": b"X" + struct.pack("<I", 90_000_000) + b"\xed\xa0\x80" * 30_000_000 + b".",
 }
 """As much as is read at all, or decoded: what is made of it afterwards must not take long either."""

@@ -11,7 +11,7 @@ from typing import Any
 from mhc_diag.sources.files.pickled_machine import CutShort, Machine
 from mhc_diag.sources.files.pickled_objects import Damaged, TooLarge, as_key
 
-MOST = 300_000_000
+MOST = 220_000_000
 """What the operations of a pickle may cost: bytes of memory, about, and time as well, of which a microsecond
 of a slow machine counts as a hundred bytes. A byte of a pickle can become two hundred, or take as long."""
 LEAST = 90
@@ -203,9 +203,9 @@ _CALLED: dict[bytes, tuple[int, Callable[[Machine], Any]]] = {  # what an operat
     pickle.BINUNICODE: (130, _text),
     pickle.SHORT_BINUNICODE: (130, _short_text),
     pickle.BINUNICODE8: (200, lambda m: m.push(m.text(m.take(m.number(U64))))),
-    pickle.EMPTY_LIST: (110, lambda m: m.push([])),
+    pickle.EMPTY_LIST: (140, lambda m: m.push([])),
     pickle.EMPTY_TUPLE: (8, _push(())),
-    pickle.EMPTY_DICT: (110, lambda m: m.push({})),
+    pickle.EMPTY_DICT: (140, lambda m: m.push({})),
     pickle.EMPTY_SET: (224, lambda m: m.push(set())),
     pickle.LIST: (90, lambda m: m.push(m.since_mark())),
     pickle.TUPLE1: (100, _tuple1),
