@@ -1,7 +1,8 @@
 """Time a sweep with one job against the same with several: whole commands, `make bench`.
 
-The commands take turns, so that a change in the load of the machine hits both; ratios of each round, and the
-median of them. No ratio is larger than the cores that are free. Every report must be the same to the byte.
+The commands take turns, so that a change in the load of the machine hits all; ratios of each round, and the
+median of them. What the machine can give is measured beside them: as many independent commands of one job at
+once, which share caches and memory and nothing else. Every report must be the same to the byte.
 """
 
 from __future__ import annotations
@@ -29,34 +30,43 @@ class Kind:
     seeds: int
     metrics: str
 
-    def run(self, jobs: int, folder: Path) -> tuple[float, str]:
-        """Seconds by the wall clock, and a digest of the report."""
-        report = folder / f"{jobs}.json"
+    def run(self, jobs: int, folder: Path, at_once: int = 1) -> tuple[float, set[str]]:
+        """Seconds by the wall clock until so many are done, and digests of their reports."""
+        reports = [folder / f"{k}.json" for k in range(at_once)]
         command = [sys.executable, "-m", "mhc_diag", "simulate", "--seeds", str(self.seeds)]
-        command += ["--metrics", self.metrics, "--jobs", str(jobs), "--report", f"json={report}"]
+        command += ["--metrics", self.metrics, "--jobs", str(jobs), "--report"]
         start = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        return time.perf_counter() - start, hashlib.sha256(report.read_bytes()).hexdigest()
+        running = [
+            subprocess.Popen(
+                [*command, f"json={report}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            for report in reports
+        ]
+        if any(process.wait() for process in running):
+            raise SystemExit(f"{self.name}: a command failed")
+        seconds = time.perf_counter() - start
+        return seconds, {hashlib.sha256(report.read_bytes()).hexdigest() for report in reports}
 
 
 def compare(kind: Kind, jobs: int, rounds: int, *, judged: bool) -> None:
     """Print how many times as fast several jobs are."""
-    taken: dict[int, list[float]] = {1: [], jobs: []}
-    digests = set()
+    ways = (1, 1), (jobs, 1), (1, jobs)  # jobs, commands at once
+    taken: dict[tuple[int, int], list[float]] = {way: [] for way in ways}
+    digests: set[str] = set()
     with tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
-            for count in (1, jobs) if number % 2 else (jobs, 1):
-                seconds, digest = kind.run(count, Path(folder))
-                taken[count].append(seconds)
-                digests.add(digest)
+            for count, at_once in ways if number % 2 else ways[::-1]:
+                seconds, made = kind.run(count, Path(folder), at_once)
+                taken[count, at_once].append(seconds)
+                digests |= made
     if len(digests) != 1:
         raise SystemExit(f"{kind.name}: the reports differ")
-    ratios = [one / several for one, several in zip(taken[1], taken[jobs], strict=True)]
+    one, several, apart = taken.values()
+    ratios = [a / b for a, b in zip(one, several, strict=True)]
+    possible = statistics.median(jobs * a / b for a, b in zip(one, apart, strict=True))
     median = statistics.median(ratios)
-    line = (
-        f"{kind.name:24}{statistics.median(taken[1]):8.2f}{statistics.median(taken[jobs]):8.2f}{median:8.2f}"
-    )
-    line += f"   {min(ratios):.2f} to {max(ratios):.2f}"
+    line = f"{kind.name:24}{statistics.median(one):8.2f}{statistics.median(several):8.2f}{median:8.2f}"
+    line += f"   {min(ratios):.2f} to {max(ratios):.2f}{possible:10.2f}"
     if judged and jobs == 2:
         line += f"   goal {GOAL}: {'met' if median >= GOAL else 'MISSED'}"
     print(line)
@@ -74,7 +84,7 @@ def main() -> None:
         options.rounds, kinds = 1, [Kind("100 stacks, paper", 100, "paper")]
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"64 sites, {options.rounds} rounds{load}")
-    print(f"{'sweep':24}{'1 job':>8}{f'{options.jobs} jobs':>8}{'ratio':>8}   from to")
+    print(f"{'sweep':24}{'1 job':>8}{f'{options.jobs} jobs':>8}{'ratio':>8}   {'from to':12}{'possible':>10}")
     for kind in kinds:
         compare(kind, options.jobs, options.rounds, judged=not options.smoke)
 

@@ -11,8 +11,11 @@ from typing import Any
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.integrations.run import WatchedRun
-from mhc_diag.watch import Watch
+from mhc_diag.watch import Distribution, Watch
+from mhc_diag.watch.distribution import Role
 
+ROLES: dict[str, Role] = {"data_parallel": "tokens", "tensor_parallel": "same"}
+"""The axes of the mesh of lightning's ModelParallelStrategy."""
 NAMES = ("lightning.pytorch", "pytorch_lightning")
 
 
@@ -36,6 +39,9 @@ class MhcCallback(_callback()):  # type: ignore[misc]
     the first forward pass is taken. An alert with `on_alert="stop"` sets `trainer.should_stop`. A run that is
     resumed from a checkpoint goes on counting, with each step once in the file of records.
 
+    On several ranks all numbers are those of all of them, which meet after each recorded step. Who has what
+    is read off the mesh of a ModelParallelStrategy, or else every rank is taken to have other data.
+
     Args:
         every: record each step of so many, from the first.
         options: those of `mhc_diag.integrations.run.WatchedRun`: `policy`, `max_rise`, `on_alert`, `module`,
@@ -58,7 +64,8 @@ class MhcCallback(_callback()):  # type: ignore[misc]
         """Open the watch."""
         folder = Path(trainer.log_dir or trainer.default_root_dir)
         model = pl_module if self._named else _only_child(pl_module)
-        self._run.begin(model, folder if trainer.is_global_zero else None, self._state)
+        shared = _distribution(trainer.strategy)
+        self._run.begin(model, folder if trainer.is_global_zero else None, self._state, shared)
         self._state = None
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -70,9 +77,9 @@ class MhcCallback(_callback()):  # type: ignore[misc]
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Log what has arrived, and ask for a stop."""
-        assert self.watch is not None
+        stop = self._run.asks_for_end()
         self._log(trainer, wait=False)
-        if self.watch.should_stop:
+        if stop:
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
@@ -82,7 +89,7 @@ class MhcCallback(_callback()):  # type: ignore[misc]
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Close the watch."""
-        self._run.stop()
+        self._run.stop(exception)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on counting."""
@@ -97,6 +104,14 @@ class MhcCallback(_callback()):  # type: ignore[misc]
         for row in self.watch.fresh(wait=wait):
             for logger in trainer.loggers:
                 logger.log_metrics(row, step=int(row["mhc/step"]))
+
+
+def _distribution(strategy: Any) -> Distribution | None:
+    """From the mesh of lightning's ModelParallelStrategy."""
+    mesh: Any = getattr(strategy, "device_mesh", None)
+    if set(getattr(mesh, "mesh_dim_names", None) or ()) != set(ROLES):
+        return None
+    return Distribution.of_mesh(mesh, ROLES) if mesh.size() > 1 else None
 
 
 def _only_child(model: Any) -> Any:

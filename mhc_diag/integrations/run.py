@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag import atomic
+from mhc_diag.analyse import analyse
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.policy import Policy
 from mhc_diag.render import json as as_json
-from mhc_diag.watch import Watch, watch
+from mhc_diag.watch import Distribution, Watch, watch
 from mhc_diag.watch.alerts import OnAlert
 
 if TYPE_CHECKING:
@@ -59,13 +60,22 @@ class WatchedRun:
         self.watch: Watch | None = None
         """Open during the run, and what is left of it afterwards."""
 
-    def begin(self, model: nn.Module, folder: Path | None, state: Mapping[str, Any] | None) -> None:
+    def begin(
+        self,
+        model: nn.Module,
+        folder: Path | None,
+        state: Mapping[str, Any] | None,
+        distribution: Distribution | None = None,
+    ) -> None:
         """Open the watch.
 
         Args:
             model: as the framework has it.
             folder: where files go; None for a process that writes none.
             state: of the watch of the run that is resumed.
+            distribution: what the framework knows of its ranks. If that is nothing, what the model says, or
+                else that all ranks of the job train the same model on other data; what the user says goes
+                before all of these.
 
         Raises:
             MhcDiagError: the model has no such module, or as for `mhc_diag.watch`.
@@ -75,9 +85,18 @@ class WatchedRun:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         jsonl = None if folder is None or self._jsonl is None else folder / self._jsonl
-        self.watch = watch(part_of(model, self._module), jsonl=jsonl, **self._options)
+        part = part_of(model, self._module)
+        shared = distribution or Distribution.of_model(part) or Distribution.of_job()
+        self.watch = watch(part, jsonl=jsonl, **{"distribution": shared, **self._options})
         if state is not None:
             self.watch.load_state_dict(state)
+
+    def asks_for_end(self) -> bool:
+        """Asked after each step: whether an alert asks for the end of the run. Ranks meet here."""
+        assert self.watch is not None
+        if self.watch.distribution is not None:
+            _ = self.watch.alerts  # without a new record nobody waits for anybody
+        return self.watch.should_stop
 
     def end(self) -> None:
         """Close the watch and leave the report.
@@ -93,13 +112,20 @@ class WatchedRun:
                 "no forward pass was recorded: training does not call the module that is watched",
                 hint="name the one that it does call, such as module='model'",
             )
-        if self._folder is not None and self._report is not None:
-            atomic.write(self._folder / self._report, as_json.render([self.watch.report()]))
+        if self._report is None or (self._folder is None and self.watch.distribution is None):
+            return
+        stack = self.watch.stack()  # of all ranks, which all ask for it
+        if self._folder is not None:
+            atomic.write(self._folder / self._report, as_json.render([analyse(stack)]))
 
-    def stop(self) -> None:
-        """Close the watch, as after a failure."""
+    def stop(self, failure: BaseException | None = None) -> None:
+        """Close the watch.
+
+        Args:
+            failure: why the run ends here; other ranks are told, and are not waited for.
+        """
         if self.watch is not None:
-            self.watch.close()
+            self.watch.__exit__(type(failure), failure, None)
 
 
 def part_of(model: nn.Module, path: str) -> nn.Module:

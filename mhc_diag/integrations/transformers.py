@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.integrations.run import WatchedRun
-from mhc_diag.watch import Watch
+from mhc_diag.watch import Distribution, Watch
+from mhc_diag.watch.distribution import Role
 
 try:
     from transformers import TrainerCallback
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 STATE = "mhc_diag"
 """Under which the state of the watch stands in the Trainer's checkpoints, among those of callbacks."""
+ROLES: dict[str, Role] = {"tp": "same"}
+"""What ranks have along an axis of accelerate's mesh, if that is not the same sites and other tokens."""
 
 
 class MhcCallback(TrainerCallback):
@@ -35,6 +38,9 @@ class MhcCallback(TrainerCallback):
     gets them, the progress bar and `log_history` too. Steps are those of the Trainer: of each recorded step,
     the first forward pass is taken. An alert with `on_alert="stop"` sets `should_training_stop`. A run that
     is resumed from a checkpoint goes on counting, with each step once in the file of records.
+
+    On several ranks all numbers are those of all of them, which meet after each recorded step. Who has what
+    is read off accelerate's mesh, or else every rank is taken to have other data.
 
     Args:
         every: record each step of so many, from the first.
@@ -77,7 +83,7 @@ class MhcCallback(TrainerCallback):
         kept: Any = state.stateful_callbacks if state.global_step else {}
         saved = kept[STATE]["attributes"] if STATE in kept else None
         folder = Path(str(args.output_dir)) if state.is_world_process_zero else None
-        self._run.begin(kwargs["model"], folder, saved)
+        self._run.begin(kwargs["model"], folder, saved, _distribution())
         self._logged = 0.0
 
     def on_step_begin(
@@ -92,7 +98,7 @@ class MhcCallback(TrainerCallback):
     ) -> None:
         """Ask for a stop, and lay the state where the Trainer saves it."""
         assert self.watch is not None
-        if self.watch.should_stop:
+        if self._run.asks_for_end():
             control.should_training_stop = True
         if control.should_save or control.should_training_stop:
             self._save(state)
@@ -132,3 +138,13 @@ class MhcCallback(TrainerCallback):
         assert self.watch is not None
         saved: Any = state.stateful_callbacks
         saved[STATE] = {"args": {}, "attributes": self.watch.state_dict()}
+
+
+def _distribution() -> Distribution | None:
+    """From the mesh of accelerate, where the Trainer was given a `parallelism_config`."""
+    from accelerate.state import AcceleratorState
+
+    mesh = AcceleratorState().device_mesh
+    if mesh is None or mesh.size() == 1:
+        return None
+    return Distribution.of_mesh(mesh, {name: ROLES.get(name, "tokens") for name in mesh.mesh_dim_names})

@@ -37,16 +37,22 @@ class Alert:
 
 
 class Alarm:
-    """Holds what is expected against one record after the other, and tells each crossing once."""
+    """Holds what is expected against one record after the other, and tells each crossing once.
 
-    def __init__(self, expected: tuple[Expected, ...], on_alert: OnAlert) -> None:
+    Args:
+        expected: of every record.
+        on_alert: what to do otherwise.
+        warns: whether this is the process that gives warnings; of several ranks one does.
+    """
+
+    def __init__(self, expected: tuple[Expected, ...], on_alert: OnAlert, *, warns: bool = True) -> None:
         if not callable(on_alert) and on_alert not in {"warn", "stop"}:
             raise MhcDiagError(f"on_alert is {on_alert!r}", hint="give 'warn', 'stop' or a function")
         self.expected = expected
         self.crossed: set[str] = set()
         """Numbers that are not allowed now, and were told."""
         self.should_stop = False
-        self._on_alert = on_alert
+        self._on_alert, self._warns = on_alert, warns
 
     def hold(self, step: int, row: Mapping[str, float], stack: Callable[[], MixingStack]) -> list[Alert]:
         """The alerts of a record.
@@ -70,7 +76,8 @@ class Alarm:
             self._on_alert(alert)
             return
         self.should_stop |= self._on_alert == "stop" and alert.level == "error"
-        warnings.warn(alert.text, RuntimeWarning, stacklevel=2)
+        if self._warns:
+            warnings.warn(alert.text, RuntimeWarning, stacklevel=2)
 
 
 def _fine(limit: Limit) -> float:

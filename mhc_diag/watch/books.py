@@ -12,8 +12,8 @@ from mhc_diag.schema.numbers import number_in, plain
 from mhc_diag.watch.alerts import Alarm, Alert, OnAlert
 from mhc_diag.watch.expected import expected
 from mhc_diag.watch.gradients import OFF, Gradients
-from mhc_diag.watch.history import History
-from mhc_diag.watch.log import RunLog
+from mhc_diag.watch.history import History, Record
+from mhc_diag.watch.log import About, RunLog
 from mhc_diag.watch.shelf import Shelf
 
 
@@ -41,9 +41,11 @@ class Books:
         gradients: Gradients | None = None,
     ) -> None:
         self._model, self._policy, self._max_rise = model, policy, max_rise
+        self._about: About | None = None
+        self._several = shelf is not None
         self._by_profile = policy is not None and policy.profile != NONE
         self.history = History(shelf)
-        self.alarm = Alarm(expected(policy, max_rise), on_alert)
+        self.alarm = Alarm(expected(policy, max_rise), on_alert, warns=shelf is None or shelf.is_first)
         self.gradients = gradients or Gradients(OFF)
         self.alerts: tuple[Alert, ...] = ()
         self._log = None if jsonl is None else RunLog(Path(jsonl))
@@ -57,16 +59,24 @@ class Books:
         if wait:
             self.history.meet()
         for record in self.history.arrived(wait=wait):
+            if self._about is None and (self._several or self._log is not None):
+                record = self._begun(record)
             if self._by_profile:  # which fits is known from the first record on
                 self._by_profile = False
                 self.alarm.expected = expected(self._policy, self._max_rise, record.stack())
             alerts = self.alarm.hold(record.step, record.row, record.stack)
             self.alerts += tuple(alerts)
             record = replace(record, row=record.row | self.gradients.metrics(wait=wait))
-            if self._log is not None:
-                self._log.write(record, alerts, self._model, self.alarm.expected)
+            if self._log is not None and self._about is not None:
+                self._log.write(record, alerts, self._about, self.alarm.expected)
             for alert in alerts:
                 self.alarm.tell(alert)
+
+    def _begun(self, record: Record) -> Record:
+        """Learn what the run is of. Ranks gather that together, also those that write no file."""
+        stack = record.stack()
+        self._about = About(self._model, stack.streams, tuple(site.label for site in stack.sites))
+        return replace(record, stack=lambda: stack)
 
     def close(self, *, alone: bool = False) -> None:
         """Take in all records and close the file.

@@ -106,6 +106,15 @@ class Distribution:
         return Distribution(ranks, replicas, (tokens,) if tokens is not None else (), stages, timeout)
 
     @staticmethod
+    def of_job(*, timeout: float = TIMEOUT) -> Distribution | None:
+        """All ranks of the job, with the same sites and other tokens; None for one process."""
+        import torch.distributed as dist
+
+        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+            return None
+        return Distribution.of_groups(tokens=dist.group.WORLD, timeout=timeout)
+
+    @staticmethod
     def of_model(model: nn.Module) -> Distribution | None:
         """What a model itself says: DDP, and FSDP2 over a mesh that holds nothing else; None otherwise."""
         import torch.distributed as dist

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +15,16 @@ from mhc_diag.sources.runs import SCHEMA, VERSION, entries, parsed
 from mhc_diag.watch.alerts import Alert
 from mhc_diag.watch.expected import Expected
 from mhc_diag.watch.history import Record
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a run is of."""
+
+    model: str
+    streams: int
+    sites: tuple[str, ...]
+    """Labels, in the order of depth."""
 
 
 class RunLog:
@@ -31,14 +41,14 @@ class RunLog:
         self._after = step
 
     def write(
-        self, record: Record, alerts: Sequence[Alert], model: str, expected: Sequence[Expected]
+        self, record: Record, alerts: Sequence[Alert], about: About, expected: Sequence[Expected]
     ) -> None:
         """Add a record.
 
         Args:
             record: what was recorded.
             alerts: what is wrong with it.
-            model: for the line that begins a run, as is the last.
+            about: for the line that begins a run, as is the last.
             expected: what the records are held against.
 
         Raises:
@@ -48,7 +58,7 @@ class RunLog:
         entry = {"step": record.step, "time": round(record.time, 3), "metrics": record.row, "alerts": told}
         try:
             if self._file is None:
-                self._file = self._opened(record, model, expected)
+                self._file = self._opened(about, expected)
             self._file.write(_line(entry))
         except OSError as e:
             raise MhcDiagError(
@@ -63,20 +73,18 @@ class RunLog:
             self._file.close()
             self._file = None
 
-    def _opened(self, record: Record, model: str, expected: Sequence[Expected]) -> IO[bytes]:
+    def _opened(self, about: About, expected: Sequence[Expected]) -> IO[bytes]:
         begins = self._after is None
         if self.path.is_file():
             _mend(self.path)
             begins = begins or not _cut(self.path, self._after or 0)
         file = self.path.open("ab", buffering=0)
         if begins:
-            stack = record.stack()
             limits = [
                 {"metric": f"mhc/{e.name}", "at_most": e.limit.at_most, "at_least": e.limit.at_least}
                 for e in expected
             ]
-            run = {"model": model, "streams": stack.streams, "sites": [site.label for site in stack.sites]}
-            file.write(_line({"schema": SCHEMA, "version": VERSION, **run, "limits": limits}))
+            file.write(_line({"schema": SCHEMA, "version": VERSION, **asdict(about), "limits": limits}))
         return file
 
 

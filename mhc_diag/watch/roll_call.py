@@ -10,7 +10,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from mhc_diag.errors import MhcDiagError
@@ -18,8 +17,9 @@ from mhc_diag.errors import MhcDiagError
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
-LOOK_AGAIN = 1.0
-"""Seconds after which somebody who waits looks whether the others have failed meanwhile."""
+SOONEST, LATEST, SHARE = 0.0005, 0.25, 0.1
+"""Who waits looks again after that share of the time waited so far, in seconds at least and at most. Waiting
+in the store itself would cost no looks, but torch logs every wait that runs out."""
 
 _opened: Counter[tuple[int, ...]] = Counter()
 
@@ -71,27 +71,22 @@ class RollCall:
 
     def _heard(self) -> dict[int, dict[str, Any]]:
         keys = {rank: self._key(self._calls, rank) for rank in self.ranks}
-        until = time.monotonic() + self.timeout
-        while True:
-            wait = min(LOOK_AGAIN, until - time.monotonic())
-            try:
-                self._store.wait(list(keys.values()), timedelta(seconds=max(wait, 0.001)))
-                texts = [self._store.get(key) for key in keys.values()]
-                return {rank: json.loads(text) for rank, text in zip(keys, texts, strict=True)}
-            except Exception as e:
-                missing, left = self._missing(keys, e)
-                if left or time.monotonic() >= until:
-                    raise self._error(missing, left) from e
-
-    def _missing(self, keys: Mapping[int, str], error: Exception) -> tuple[list[int], dict[int, str]]:
-        """Who is not here, and who has left for what reason."""
+        missing, start = list(self.ranks), time.monotonic()
         try:
-            missing = [rank for rank, key in keys.items() if not self._store.check([key])]
-            gone = [rank for rank in missing if self._store.check([self._left(rank)])]
-            return missing, {rank: self._store.get(self._left(rank)).decode() for rank in gone}
-        except Exception as e:
+            while True:
+                missing = [rank for rank in missing if not self._store.check([keys[rank]])]
+                if not missing:
+                    texts = [self._store.get(key) for key in keys.values()]
+                    return {rank: json.loads(text) for rank, text in zip(keys, texts, strict=True)}
+                gone = [rank for rank in missing if self._store.check([self._left(rank)])]
+                left = {rank: self._store.get(self._left(rank)).decode() for rank in gone}
+                waited = time.monotonic() - start
+                if left or waited >= self.timeout:
+                    raise self._error(missing, left)
+                time.sleep(min(max(SHARE * waited, SOONEST), LATEST, self.timeout - waited))
+        except RuntimeError as e:  # what the stores of torch raise, timeouts included
             raise MhcDiagError(
-                f"the store of torch.distributed cannot be reached: {type(e).__name__}: {_first_line(error)}",
+                f"the store of torch.distributed cannot be reached: {type(e).__name__}: {_first_line(e)}",
                 hint="the process that holds it, rank 0 or torchrun, has probably ended",
             ) from e
 
@@ -99,8 +94,6 @@ class RollCall:
         if left:
             told = "; ".join(f"rank {rank} left: {reason}" for rank, reason in left.items())
             return MhcDiagError(told, hint="see what that rank says")
-        if not missing:  # the last of them came just now
-            return MhcDiagError(f"not all ranks came within {self.timeout:g} s", hint="allow more time")
         names = ", ".join(map(str, missing))
         return MhcDiagError(
             f"rank {names} of {len(self.ranks)} did not come within {self.timeout:g} s",

@@ -52,6 +52,11 @@ class Shelf:
         self.dropped = 0
         """How many records were given up because nobody had asked for them in time."""
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank is the one that speaks for all."""
+        return self._ranks.is_first
+
     def passed(self) -> None:
         """A forward pass that is to be recorded came by, whether or not there is a record of it."""
         self._is_new = True

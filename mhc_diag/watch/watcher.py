@@ -38,6 +38,8 @@ class Watch:
     ) -> None:
         self._model, self._settings, self._example = model, settings, example
         self._name = type(model).__name__
+        self.distribution = distribution
+        """Who shares the model; None for one process."""
         self._ranks = None if distribution is None else Ranks(distribution)
         self._shelf = None if self._ranks is None else Shelf(self._ranks, settings.tokens, self._name)
         jsonl = settings.jsonl if self._ranks is None or self._ranks.is_first else None

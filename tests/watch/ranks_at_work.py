@@ -24,6 +24,7 @@ from mhc_diag import Distribution
 from mhc_diag.watch.door import is_probed
 
 Told = dict[str, Any]
+FOLDER = Path()
 STEPS = 3
 S = 4
 TIMEOUT = 5
@@ -162,7 +163,9 @@ def pipeline(rank: int) -> Told:
     stage = Stage([range(1), range(1, 3), range(0)][min(rank, 2)], first=rank == 0, last=rank == world - 1)
     truth = []
     shared = Distribution.of_groups(stages=dist.group.WORLD)
-    with mhc_diag.watch(stage.train(), distribution=shared) as w:
+    limit = mhc_diag.Policy(max_gain=1.5)
+    run = {"jsonl": FOLDER / "run.jsonl", "policy": limit, "on_alert": "stop"}
+    with mhc_diag.watch(stage.train(), distribution=shared, **run) as w:
         for microbatch in range(STEPS):
             x: Tensor = tokens(0, microbatch) if rank == 0 else torch.empty(2, S, N, C)
             if rank:
@@ -172,7 +175,8 @@ def pipeline(rank: int) -> Told:
             truth.append(applied(stage))
             if rank < world - 1:
                 dist.send(out.detach().contiguous(), rank + 1)
-        return told(w, truth)
+        alerts = [(alert.step, alert.metric) for alert in w.alerts]
+        return told(w, truth) | {"alerts": alerts, "stop": w.should_stop}
 
 
 def mixture(rank: int) -> Told:
@@ -285,6 +289,8 @@ SCENARIOS: dict[str, Callable[[int], Told]] = {
 
 
 def at_work(rank: int, world: int, folder: str, names: list[str]) -> None:
+    global FOLDER
+    FOLDER = Path(folder)
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     store = dist.FileStore(f"{folder}/store", world)

@@ -1,5 +1,6 @@
 """What four ranks tell of their watch is what one process with all of their sites and tokens would tell."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import ranks_at_work
 import torch
 from test_gains import by_hand
 
+from mhc_diag.sources import runs
 from mhc_diag.watch.gains import NAMES
 
 pytestmark = [
@@ -20,9 +22,14 @@ Told = list[Any]
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("job")
+
+
+@pytest.fixture(scope="module")
+def job(folder: Path) -> dict[str, Told]:
     """One job for all tests, because starting four processes is what takes time."""
-    return ranks_at_work.run(tmp_path_factory.mktemp("job"), RANKS, list(ranks_at_work.SCENARIOS))
+    return ranks_at_work.run(folder, RANKS, list(ranks_at_work.SCENARIOS))
 
 
 def told(job: dict[str, Told], scenario: str) -> Told:
@@ -66,6 +73,22 @@ def test_every_number_is_that_of_one_process(
         np.testing.assert_allclose(words["stack"], latest, rtol=1e-6, atol=1e-7)
         assert words["report"] == pytest.approx(by_hand(latest)["forward_max"], rel=1e-6)
         assert len(set(words["sites"])) == 3
+
+
+def test_limits_and_the_file_are_of_the_whole_model(job: dict[str, Told], folder: Path) -> None:
+    ranks = told(job, "pipeline")
+    gains = [by_hand(whole(ranks, [[0], [1], [2], [3]], k)) for k in range(ranks_at_work.STEPS)]
+    first = {
+        name: next(k for k, found in enumerate(gains, 1) if found[name] > 1.5)
+        for name in ("forward_max", "backward_max")
+    }
+    for words in ranks:
+        assert {(step, f"mhc/{name}") for name, step in first.items()} <= set(words["alerts"])
+        assert words["stop"]
+    run = runs.read(folder / "run.jsonl")
+    assert list(run.sites) == ranks[0]["sites"] and len(run.sites) == 3 and run.streams == ranks_at_work.N
+    assert run.curve("forward_max") == pytest.approx([found["forward_max"] for found in gains], rel=1e-6)
+    assert [(a["step"], a["metric"]) for a in run.alerts] == ranks[0]["alerts"]
 
 
 def test_a_watch_changes_no_bit_of_what_fsdp_trains(job: dict[str, Told]) -> None:
