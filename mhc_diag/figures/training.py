@@ -15,7 +15,7 @@ from mhc_diag.figures.sheet import DPI, NARROW, WIDE, below, nothing
 from mhc_diag.figures.theme import Theme, palette
 from mhc_diag.magnitude import magnitude
 from mhc_diag.records import DIRECTIONS, Direction
-from mhc_diag.sources.runs import Run
+from mhc_diag.sources.runs import Point, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 DRAWN = {"max": "-", "mean": "--"}
 """Statistics over tokens, and their lines."""
+GRADIENTS = {
+    "gradient_gain": ("gradient, observed", "-"),
+    "gradient_gain_predicted": ("gradient, of mixing alone", "--"),
+}
+"""Gains of the gradient, what they are called, and their lines."""
 MOST = 4000
 """Points of a curve; of longer runs the largest gain of as many stretches is drawn."""
 
@@ -42,6 +47,7 @@ def picture(run: Run, kind: Kind, *, theme: Theme = "light", stacked: bool = Fal
 def draw(run: Run, *, stacked: bool = False) -> Figure:
     """Largest and mean composite gains over the steps, forward and backward, on a logarithmic axis.
 
+    Gains of the gradient are drawn beside them, if there are any.
     A limit is a dotted line, an alert a triangle at the upper edge, and a gain that is infinite or NaN a
     cross there.
     """
@@ -55,10 +61,13 @@ def draw(run: Run, *, stacked: bool = False) -> Figure:
         figure.suptitle(title(run), fontsize=11, parse_math=False)
     steps = np.array([record.step for record in run.records], dtype=np.float64)
     curves = {(d, s): np.array(run.curve(f"log10_{d}_{s}")) for d in DIRECTIONS for s in DRAWN}
+    gradients = {name: course for name in GRADIENTS if (course := run.course(name))}
+    logs = [np.array([point.log10 for point in course]) for course in gradients.values()]
     bounds = [math.log10(b) for d in DIRECTIONS if (b := run.limit(f"{d}_max")) is not None and b > 0]
-    gain_axis(axes, *limits([*curves.values(), np.array(bounds)]))
-    axes.set(xlabel="step", ylabel="Amax gain magnitude")
-    shown = [*_curves(axes, steps, curves), *_limits(axes, run), *_alerts(axes, run)]
+    gain_axis(axes, *limits([*curves.values(), *logs, np.array(bounds)]))
+    axes.set(xlabel="step", ylabel="gain" if gradients else "Amax gain magnitude")
+    shown = [*_curves(axes, steps, curves), *_gradients(axes, gradients)]
+    shown += [*_limits(axes, run), *_alerts(axes, run)]
     below(axes, shown, columns=3)
     return figure
 
@@ -104,6 +113,18 @@ def _curves(axes: Axes, steps: Floats, curves: dict[tuple[Direction, str], Float
             broken = np.isnan(values) | np.isposinf(values)
             zero = np.isneginf(values)
             yield from edges(axes, index, direction, broken=broken, zero=zero, at=at, unit="step")
+
+
+def _gradients(axes: Axes, gradients: dict[str, list[Point]]) -> Iterator[Any]:
+    for name, course in gradients.items():
+        label, style = GRADIENTS[name]
+        steps, logs = (np.array([getattr(p, of) for p in course], dtype=float) for of in ("step", "log10"))
+        at, values = _thinned(steps, logs)
+        yield from axes.plot(
+            at, np.where(np.isfinite(values), values, np.nan),
+            color=COLORS[2], linestyle=style, linewidth=1.3, label=label,
+            marker="." if len(at) < 30 else None,
+        )  # fmt: skip
 
 
 def _thinned(steps: Floats, log10: Floats) -> tuple[Floats, Floats]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mhc_diag.errors import MhcDiagError
 from mhc_diag.schema.numbers import number_in
@@ -20,6 +20,8 @@ from mhc_diag.sources.printable import printable
 
 SCHEMA = "mhc-diag/run"
 VERSION = 1
+GRADIENT = "mhc/gradient_"
+GRADIENT_STEP = "mhc/gradient_step"
 START = 4096
 """Bytes that tell a run from other files."""
 
@@ -33,6 +35,14 @@ class RunRecord:
     metrics: Mapping[str, float]
     alerts: tuple[Mapping[str, Any], ...] = ()
     """Each with step, metric, value, limit, site, text and level."""
+
+
+class Point(NamedTuple):
+    """A metric at a step."""
+
+    step: int
+    value: float
+    log10: float
 
 
 @dataclass(slots=True)
@@ -52,6 +62,16 @@ class Run:
     def curve(self, metric: str) -> list[float]:
         """One metric of all records, without the `mhc/` before it; NaN where a record lacks it."""
         return [record.metrics.get(f"mhc/{metric}", math.nan) for record in self.records]
+
+    def course(self, metric: str) -> list[Point]:
+        """One metric of the records that have it, without the `mhc/` before it."""
+        found = []
+        for record in self.records:
+            value = record.metrics.get(f"mhc/{metric}")
+            if value is not None:
+                log10 = record.metrics.get(f"mhc/log10_{metric}", _log10(value))
+                found.append(Point(record.step, value, log10))
+        return found
 
     def limit(self, metric: str, side: str = "at_most") -> float | None:
         """A limit of a metric, `at_most` or `at_least`; of several the last."""
@@ -112,11 +132,34 @@ def take(run: Run, entry: Mapping[str, Any]) -> None:
         alerts = tuple(_alert(alert) for alert in entry["alerts"])
         metrics = {str(k): float(v) for k, v in entry["metrics"].items()}
         run.records.append(RunRecord(int(entry["step"]), float(entry["time"]), metrics, alerts))
+        _gradients_to_their_step(run.records)
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise MhcDiagError(
             f"{run.name} has an entry that is no record of a run ({type(e).__name__}: {e})",
             hint="name a file that mhc_diag.watch(jsonl=...) wrote",
         ) from e
+
+
+def _gradients_to_their_step(records: list[RunRecord]) -> None:
+    """Gains of a gradient are written with a later record, as their own ended before the backward pass."""
+    last = records[-1]
+    step = last.metrics.get(GRADIENT_STEP)
+    if step is None or step == last.step:
+        return
+    moved = {name: value for name, value in last.metrics.items() if name.startswith(GRADIENT)}
+    kept = {name: value for name, value in last.metrics.items() if name not in moved}
+    records[-1] = replace(last, metrics=kept)
+    for i in range(len(records) - 2, -1, -1):
+        if records[i].step == step:
+            records[i] = replace(records[i], metrics={**records[i].metrics, **moved})
+        if records[i].step <= step:
+            return
+
+
+def _log10(value: float) -> float:
+    if value == 0:
+        return -math.inf
+    return math.log10(value) if value > 0 else math.nan
 
 
 def _alert(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
 from mhc_diag.figures import training
 from mhc_diag.magnitude import magnitude
 from mhc_diag.render.html.document import document
 from mhc_diag.render.html.elements import Markup, lines, section, table, tag
 from mhc_diag.render.html.inlined import inlined
 from mhc_diag.sources.runs import Run
-from mhc_diag.training.table import ROWS, count
+from mhc_diag.training.table import ROWS, count, largest
 
 CAPTION = (
     "The composite gain of the worst depth over the steps of training, forward and backward, of the worst "
-    "token and in the mean over tokens. 1 is ideal."
+    "token and in the mean over tokens. 1 is ideal. Where gradients were watched, also how much larger "
+    "that of the streams is before the first site than after the last: observed, and by mixing alone."
 )
 
 
@@ -62,11 +61,10 @@ def _picture(run: Run) -> Markup:
 def _numbers(run: Run) -> Markup:
     rows = []
     for name, what in ROWS.items():
-        values, logs = run.curve(name), run.curve(f"log10_{name}")
-        if not logs or f"mhc/{name}" not in run.records[-1].metrics:
-            continue
-        top = max(range(len(logs)), key=lambda i: math.inf if math.isnan(logs[i]) else logs[i])
-        told = [magnitude(values[i], logs[i]) for i in (0, top, -1)]
-        rows.append((what, *told, run.records[top].step))
+        course = run.course(name)
+        if course:
+            top = largest(course)
+            told = [magnitude(point.value, point.log10) for point in (course[0], top, course[-1])]
+            rows.append((what, *told, top.step))
     head = ("number", "first", "largest", "latest", "largest at step")
     return table("First, largest and latest", head, rows, numbers=4)

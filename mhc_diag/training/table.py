@@ -12,7 +12,7 @@ from rich.text import Text
 
 from mhc_diag.magnitude import magnitude
 from mhc_diag.render.table.look import Look, marked
-from mhc_diag.sources.runs import Run
+from mhc_diag.sources.runs import Point, Run
 from mhc_diag.training.sparkline import sparkline
 
 ROWS = {
@@ -23,6 +23,8 @@ ROWS = {
     "site_forward_max": "one site forward",
     "site_backward_max": "one site backward",
     "uniformity_mean": "uniformity, lowest",
+    "gradient_gain": "gradient, observed",
+    "gradient_gain_predicted": "gradient, of mixing alone",
 }
 """What is shown, and what it is called."""
 ALERTS = 8
@@ -55,23 +57,32 @@ def shown(run: Run, look: Look) -> Group:
     room = look.width - TAKEN
     if room >= SHORTEST:
         table.add_column("over the steps", no_wrap=True, overflow="crop")
-    for name in ROWS:
-        if f"mhc/{name}" in last.metrics:
-            table.add_row(*list(_row(run, name, look, room))[: len(table.columns)])
+    for name, what in ROWS.items():
+        course = run.course(name)
+        if course:
+            table.add_row(what, *list(_told(course, look, room))[: len(table.columns) - 1])
     broken = [r.step for r in run.records if r.metrics.get("mhc/nonfinite_tokens", 0) != 0]
     told = f"not finite at {count(broken, 'step')}, first at {broken[0]}" if broken else ""
     return Group(head, Text(steps), Text(), table, Text(told, "bold red"), *_alerts(run, look))
 
 
-def _row(run: Run, name: str, look: Look, width: int) -> Iterator[str | Text]:
-    values, logs = run.curve(name), run.curve(f"log10_{name}")
-    top = max(range(len(logs)), key=lambda i: math.inf if math.isnan(logs[i]) else logs[i])
-    yield ROWS[name]
-    yield marked(magnitude(values[0], logs[0]))
-    yield marked(magnitude(values[top], logs[top]))
-    yield str(run.records[top].step)
-    yield marked(magnitude(values[-1], logs[-1]))
-    yield sparkline(logs, width, unicode=look.unicode)
+def largest(course: Sequence[Point]) -> Point:
+    """The largest of a course, the first NaN before any number.
+
+    Example:
+        >>> largest([Point(1, 10.0, 1.0), Point(2, math.nan, math.nan), Point(3, 100.0, 2.0)]).step
+        2
+    """
+    return max(course, key=lambda point: math.inf if math.isnan(point.log10) else point.log10)
+
+
+def _told(course: Sequence[Point], look: Look, width: int) -> Iterator[str | Text]:
+    top = largest(course)
+    yield marked(magnitude(course[0].value, course[0].log10))
+    yield marked(magnitude(top.value, top.log10))
+    yield str(top.step)
+    yield marked(magnitude(course[-1].value, course[-1].log10))
+    yield sparkline([point.log10 for point in course], width, unicode=look.unicode)
 
 
 def count(things: Sequence[object], name: str) -> str:

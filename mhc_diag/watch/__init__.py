@@ -58,7 +58,7 @@ def watch(
             function that takes the `Alert`.
         jsonl: a file to add each record to, as one line of JSON.
         gradients: also take, from backward passes of recorded steps, how the gradient of the streams grows on
-            its way back, and what mixing alone would make of it; on one rank only.
+            its way back, and what mixing alone would make of it; not across the stages of a pipeline.
         distribution: which ranks of torch.distributed hold which tokens and sites of the model. None takes
             what DDP and FSDP2 say of themselves; any other model is then watched on its own.
 

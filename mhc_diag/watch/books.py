@@ -56,6 +56,7 @@ class Books:
         Args:
             wait: for the device, and for the other ranks, so that all of them have.
         """
+        self.gradients.settle(wait=wait)
         if wait:
             self.history.meet()
         for record in self.history.arrived(wait=wait):
@@ -66,7 +67,8 @@ class Books:
                 self.alarm.expected = expected(self._policy, self._max_rise, record.stack())
             alerts = self.alarm.hold(record.step, record.row, record.stack)
             self.alerts += tuple(alerts)
-            record = replace(record, row=record.row | self.gradients.metrics(wait=wait))
+            gained = self.gradients.of_step(record.step) or self.gradients.latest()
+            record = replace(record, row=record.row | gained)
             if self._log is not None and self._about is not None:
                 self._log.write(record, alerts, self._about, self.alarm.expected)
             for alert in alerts:

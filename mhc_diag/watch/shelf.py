@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mhc_diag.records import MixingStack
+    from mhc_diag.watch.gradients import Gradients
     from mhc_diag.watch.ranks import Ranks
 
 MOST = 100
@@ -41,10 +42,11 @@ class Shelf:
         ranks: with whom the model is shared.
         tokens: how many tokens of a record other stages get.
         name: of the model.
+        gradients: whose gains meet together with the records.
     """
 
-    def __init__(self, ranks: Ranks, tokens: int, name: str) -> None:
-        self._ranks, self._tokens, self._name = ranks, tokens, name
+    def __init__(self, ranks: Ranks, tokens: int, name: str, gradients: Gradients) -> None:
+        self._ranks, self._tokens, self._name, self._gradients = ranks, tokens, name, gradients
         self._kept: deque[tuple[Kept, Callable[[], MixingStack]]] = deque(maxlen=MOST)
         self._is_new = True
         self.empty = False
@@ -84,6 +86,7 @@ class Shelf:
         stacks = {record.forward: stack for record, stack in self._kept}
         found = self._ranks.rows([record for record, _ in self._kept], empty=self.empty)
         self._kept.clear()
+        self._gradients.meet(self._ranks)
         for whole in found:
             own = None if self.empty else stacks[whole.forward]
             stack = partial(self._stack, own, whole.forward)

@@ -41,11 +41,14 @@ class Watch:
         self.distribution = distribution
         """Who shares the model; None for one process."""
         self._ranks = None if distribution is None else Ranks(distribution)
-        self._shelf = None if self._ranks is None else Shelf(self._ranks, settings.tokens, self._name)
+        staged = self._ranks is not None and self._ranks.has_stages
+        off = "they are not taken across the stages of a pipeline" if staged else ""
+        self._gradients = Gradients(off if settings.gradients else OFF, shared=self._ranks is not None)
+        self._shelf = None
+        if self._ranks is not None:
+            self._shelf = Shelf(self._ranks, settings.tokens, self._name, self._gradients)
         jsonl = settings.jsonl if self._ranks is None or self._ranks.is_first else None
         expected = settings.policy, settings.max_rise, settings.on_alert
-        off = "they are not taken on several ranks" if self._ranks is not None else ""
-        self._gradients = Gradients(off if settings.gradients else OFF)
         self._books = Books(self._name, *expected, jsonl, self._shelf, self._gradients)
         self._step: int | None = None
         self._due = False
@@ -55,6 +58,8 @@ class Watch:
         self._running = False
         self.sight = Sight(model, settings, example, self._ranks, self._shelf, self._take)
         """Where the operators are read."""
+        if settings.gradients and off:
+            self.sight.note(f"gains of the gradient are left out: {off}")
         self._door = Door.of(model)
         self._door.watchers.append(self)
 
@@ -141,13 +146,18 @@ class Watch:
                 f"no forward pass of {self._name} was recorded, {self.forwards} were seen",
                 hint="watch the very object that is called, in training mode or with evaluation=True",
             )
-        return self._books.history.latest() | self._gradients.metrics(wait=True)
+        return self._books.history.latest() | self._gradients.latest()
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """All records since this watch began, earliest first. Reading it waits for the device."""
+        """All records since this watch began, earliest first, each with the gains of its own gradient.
+
+        Reading it waits for the device.
+        """
         self._books.settle(wait=True)
-        return self._books.history.rows()
+        gradients = self._gradients.by_step()
+        rows = self._books.history.rows()
+        return [row | gradients.get(int(row["mhc/step"]), {}) for row in rows]
 
     @property
     def recorded(self) -> int:
@@ -162,7 +172,7 @@ class Watch:
         """
         self._books.settle(wait=wait)
         rows = self._books.history.fresh()
-        return [*rows[:-1], rows[-1] | self._gradients.metrics(wait=wait)] if rows else rows
+        return [*rows[:-1], rows[-1] | self._gradients.latest()] if rows else rows
 
     @property
     def dropped(self) -> int:

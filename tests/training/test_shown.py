@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from html.parser import HTMLParser
 from pathlib import Path
@@ -42,6 +43,29 @@ def test_the_table(tmp_path: Path) -> None:
     )
     assert ascii_only.isascii() and "over the steps" not in ascii_only
     assert max(map(len, ascii_only.splitlines())) <= 60 and "100.0" in ascii_only
+
+
+def test_gains_of_the_gradient_stand_at_their_own_step(tmp_path: Path) -> None:
+    path = write(tmp_path / "run.jsonl", LOGS)
+    first, *records = path.read_text().splitlines()
+    told = [json.loads(record) for record in records]
+    for later, gain in zip(told[1:], (2.0, 50.0, 3.0, 4.0), strict=True):  # each came with the next record
+        own = {"gradient_gain": gain, "gradient_gain_predicted": gain / 2, "gradient_step": later["step"] - 1}
+        later["metrics"] |= {f"mhc/{name}": value for name, value in own.items()}
+    path.write_text("\n".join([first, *map(json.dumps, told)]) + "\n")
+    run = runs.read(path)
+    (row,) = [line for line in shown(run).splitlines() if line.startswith("gradient, observed")]
+    assert row.split()[2:] == ["2.000", "50.00", "2", "4.000", "▁█▂▃"]
+    (row,) = [line for line in shown(run).splitlines() if line.startswith("gradient, of mixing alone")]
+    assert row.split()[4:] == ["1.000", "25.00", "2", "2.000", "▁█▂▃"]
+    (axes,) = training.draw(run).axes
+    lines = {str(one.get_label()): one for one in axes.get_lines()}
+    assert list(lines["gradient, observed"].get_xdata()) == [1, 2, 3, 4]
+    assert list(lines["gradient, observed"].get_ydata()) == pytest.approx(
+        [math.log10(g) for g in (2, 50, 3, 4)]
+    )
+    assert "gradient, observed" in page.render(run)
+    assert "gradient, " not in shown(runs.read(write(tmp_path / "none.jsonl", LOGS)))
 
 
 def test_what_is_not_finite_is_told(tmp_path: Path) -> None:

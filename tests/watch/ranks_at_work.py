@@ -98,6 +98,28 @@ def fsdp_of_parameters(rank: int) -> Told:
     return trained(model, fully_shard(model), rank)
 
 
+def gradients(rank: int) -> Told:
+    """Gains of the gradient, which autograd tells of every rank's own tokens."""
+    import test_gradients
+    from torch.nn.parallel import DistributedDataParallel
+
+    model = test_gradients.Model(frozen=False)
+    called = DistributedDataParallel(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.003)
+    truth = []
+    with mhc_diag.watch(called, gradients=True, policy=mhc_diag.Policy(max_gain=1e9)) as w:
+        for step in range(STEPS):
+            ids = tokens(rank, step, batch=1 + rank % 2)
+            loss = called(ids).square().sum()
+            truth.append(test_gradients.expected(model, loss, list(range(ids.numel()))))
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if step == 1:
+                w.metrics()
+        return {"rows": w.history, "truth": truth, "notes": w.notes}
+
+
 def unchanged(rank: int) -> Told:
     """Whether a watch leaves every bit of what FSDP2 trains."""
     from torch.distributed.fsdp import fully_shard
@@ -275,6 +297,7 @@ SCENARIOS: dict[str, Callable[[int], Told]] = {
         data,
         fsdp,
         fsdp_of_parameters,
+        gradients,
         unchanged,
         tensor,
         pipeline,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -115,7 +116,7 @@ def test_of_the_tokens_that_are_kept() -> None:
 
 def test_they_are_written_down_and_weights_are_the_same(tmp_path: Any) -> None:
     watched, alone = Model(frozen=False), Model(frozen=False)
-    steps(watched, jsonl=tmp_path / "run.jsonl")
+    w, found = steps(watched, jsonl=tmp_path / "run.jsonl")
     optimizer = torch.optim.SGD(alone.parameters(), lr=0.003)
     for _ in range(4):
         alone(torch.arange(6).reshape(2, 3)).square().sum().backward()
@@ -124,8 +125,26 @@ def test_they_are_written_down_and_weights_are_the_same(tmp_path: Any) -> None:
     for a, b in zip(watched.parameters(), alone.parameters(), strict=True):
         assert torch.equal(a, b)
     run = read(tmp_path / "run.jsonl")
-    assert "mhc/gradient_gain" in run.records[-1].metrics
+    told = run.curve("gradient_gain")
+    assert told[:3] == pytest.approx([metrics["mhc/gradient_gain"] for metrics, _ in found[:3]])
+    assert math.isnan(told[3])  # it came after its record was written
+    assert [row.get("mhc/gradient_step") for row in w.history] == [1, 2, 3, 4]
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in watched.modules())
+
+
+def test_stages_of_a_pipeline_are_told_that_there_are_none() -> None:
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        shared = mhc_diag.Distribution.of_groups(stages=dist.group.WORLD)
+        with (
+            pytest.warns(RuntimeWarning, match="not taken across the stages of a pipeline"),
+            mhc_diag.watch(Model(), gradients=True, distribution=shared) as w,
+        ):
+            assert len(w.notes) == 1
+    finally:
+        dist.destroy_process_group()
 
 
 def test_streams_that_no_module_shows_are_said() -> None:

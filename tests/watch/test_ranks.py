@@ -75,6 +75,18 @@ def test_every_number_is_that_of_one_process(
         assert len(set(words["sites"])) == 3
 
 
+def test_gains_of_the_gradient_are_the_largest_of_all_ranks(job: dict[str, Told]) -> None:
+    ranks = told(job, "gradients")
+    truth = np.array([words["truth"] for words in ranks]).max(0)
+    assert len({tuple(words["truth"][0]) for words in ranks}) == RANKS  # each has its own
+    for words in ranks:
+        assert not words["notes"]
+        names = ("mhc/gradient_gain", "mhc/gradient_gain_predicted", "mhc/gradient_step")
+        found = np.array([[row[name] for name in names] for row in words["rows"]])
+        np.testing.assert_allclose(found[:, :2], truth, rtol=1e-5)
+        assert found[:, 2].tolist() == [1, 2, 3]
+
+
 def test_limits_and_the_file_are_of_the_whole_model(job: dict[str, Told], folder: Path) -> None:
     ranks = told(job, "pipeline")
     gains = [by_hand(whole(ranks, [[0], [1], [2], [3]], k)) for k in range(ranks_at_work.STEPS)]
