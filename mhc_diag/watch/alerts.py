@@ -18,6 +18,11 @@ from mhc_diag.watch.expected import NONFINITE, RISES, Expected
 OnAlert = Literal["warn", "stop"] | Callable[["Alert"], Any]
 
 
+CALM = 10
+"""Records in a row within a limit after which a crossing of it is told again: a number that sways about its
+limit is told once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
     """A number of a record left what is allowed."""
@@ -37,7 +42,7 @@ class Alert:
 
 
 class Alarm:
-    """Holds what is expected against one record after the other, and tells each crossing once.
+    """Holds what is expected against one record after the other, and tells a crossing once.
 
     Args:
         expected: of every record.
@@ -49,8 +54,8 @@ class Alarm:
         if not callable(on_alert) and on_alert not in {"warn", "stop"}:
             raise MhcDiagError(f"on_alert is {on_alert!r}", hint="give 'warn', 'stop' or a function")
         self.expected = expected
-        self.crossed: set[str] = set()
-        """Numbers that are not allowed now, and were told."""
+        self.crossed: dict[str, int] = {}
+        """Numbers that were told, and for how many records in a row they have been allowed since."""
         self.should_stop = False
         self._on_alert, self._warns = on_alert, warns
 
@@ -64,7 +69,8 @@ class Alarm:
         """
         broken = [e for e in self.expected if not e.holds(row.get(f"mhc/{e.name}", _fine(e.limit)))]
         new = [e for e in broken if e.name not in self.crossed]
-        self.crossed = {e.name for e in broken}
+        calmer = {name: calm + 1 for name, calm in self.crossed.items() if calm + 1 < CALM}
+        self.crossed = calmer | {e.name: 0 for e in broken}
         if not new:
             return []
         report = analyse(stack(), metrics=("uniformity",))

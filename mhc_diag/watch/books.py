@@ -97,12 +97,12 @@ class Books:
         first = self.history.first
         return {
             "first": None if first is None else plain(list(first)),
-            "crossed": sorted(self.alarm.crossed),
+            "crossed": dict(sorted(self.alarm.crossed.items())),
         }
 
     def resume(self, state: Mapping[str, Any], step: int) -> None:
         """Go on after a step of another run that had this state."""
-        self.alarm.crossed = set(state["crossed"])
+        self.alarm.crossed = {name: int(calm) for name, calm in state["crossed"].items()}
         if state["first"] is not None:
             forward, backward = map(number_in, state["first"])
             self.history.first = forward, backward

@@ -55,18 +55,24 @@ def alerts_of(gains: list[float], **options: Any) -> list[Alert]:
 
 
 def test_once_for_each_crossing_with_the_site() -> None:
-    found = alerts_of([1, 3, 5, 6, 4, 7], policy=Policy(max_gain=4))
+    found = alerts_of([1, 3, 5, 6, *[4] * 10, 7], policy=Policy(max_gain=4))
     assert [(a.step, a.metric, round(a.value, 9)) for a in found] == [
         (3, "mhc/forward_max", 5),
         (3, "mhc/backward_max", 5),
-        (6, "mhc/forward_max", 7),
-        (6, "mhc/backward_max", 7),
+        (15, "mhc/forward_max", 7),
+        (15, "mhc/backward_max", 7),
     ]
     assert {a.site for a in found} == {"sites.1.branch"}
     assert found[0].text == (
         "step 3: forward_max is 5.000, allowed is at most 4; worst through site 1 (sites.1.branch), "
         "largest forward gain of one site 5.000 at site 1 (sites.1.branch)"
     )
+
+
+def test_a_number_that_sways_about_its_limit_is_told_once() -> None:
+    swaying = [5, *[4] * 9] * 3
+    found = alerts_of(swaying, policy=Policy(max_gain=4))
+    assert [(a.step, a.metric) for a in found] == [(1, "mhc/forward_max"), (1, "mhc/backward_max")]
 
 
 def test_the_rise_since_the_first_record() -> None:
