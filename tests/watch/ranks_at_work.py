@@ -80,6 +80,28 @@ def data(rank: int) -> Told:
     return trained(model, DistributedDataParallel(model, find_unused_parameters=True), rank)
 
 
+class Masked(Shown):
+    """Told which tokens are padding, by an argument that it does not use."""
+
+    def forward(self, tokens: Tensor, *, attention_mask: Tensor) -> Tensor:
+        return super().forward(tokens)
+
+
+def padded(rank: int) -> Told:
+    """Ranks with one to four tokens that count, and as many of padding as make eight."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    model = Masked("tuple")
+    called = DistributedDataParallel(model, find_unused_parameters=True)
+    mask = (torch.arange(2 * S) <= rank).reshape(2, S)
+    truth = []
+    with mhc_diag.watch(called) as w:
+        for step in range(STEPS):
+            called(tokens(rank, step), attention_mask=mask).square().mean().backward()
+            truth.append(applied(model)[:, : rank + 1])
+        return told(w, truth)
+
+
 def fsdp(rank: int) -> Told:
     from torch.distributed.fsdp import fully_shard
 
@@ -295,6 +317,7 @@ SCENARIOS: dict[str, Callable[[int], Told]] = {
     made.__name__: made
     for made in (
         data,
+        padded,
         fsdp,
         fsdp_of_parameters,
         gradients,

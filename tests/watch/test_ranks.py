@@ -48,6 +48,7 @@ def whole(ranks: Told, tokens: list[list[int]], record: int) -> np.ndarray:
     ("scenario", "stages"),
     [
         ("data", [[0, 1, 2, 3]]),
+        ("padded", [[0, 1, 2, 3]]),
         ("fsdp", [[0, 1, 2, 3]]),
         ("fsdp_of_parameters", [[0, 1, 2, 3]]),
         ("tensor", [[0, 2]]),
