@@ -95,8 +95,25 @@ def transformers(folder: Path, callback_options: dict[str, Any]) -> tuple[Growin
 
 
 def lightning(folder: Path, callback_options: dict[str, Any]) -> tuple[Growing, Any, int]:
-    import lightning.pytorch as pl
     from lightning.pytorch.strategies import DDPStrategy
+
+    return fitted(folder, callback_options, DDPStrategy(process_group_backend="gloo"))
+
+
+def lightning_in_shards(folder: Path, callback_options: dict[str, Any]) -> tuple[Growing, Any, int]:
+    """FSDP2, on the mesh of data and tensor parallel that lightning makes."""
+    from lightning.pytorch.strategies import ModelParallelStrategy
+
+    how: dict[str, Any] = {
+        "data_parallel_size": 2,
+        "tensor_parallel_size": 1,
+        "process_group_backend": "gloo",
+    }
+    return fitted(folder, callback_options, ModelParallelStrategy(**how))
+
+
+def fitted(folder: Path, callback_options: dict[str, Any], strategy: Any) -> tuple[Growing, Any, int]:
+    import lightning.pytorch as pl
 
     from mhc_diag.integrations.lightning import MhcCallback
 
@@ -104,6 +121,13 @@ def lightning(folder: Path, callback_options: dict[str, Any]) -> tuple[Growing, 
         def __init__(self) -> None:
             super().__init__()
             self.model = Growing()
+
+        def configure_model(self) -> None:
+            from torch.distributed.fsdp import fully_shard
+
+            mesh = getattr(self, "_device_mesh", None)
+            if mesh is not None:
+                fully_shard(self.model, mesh=mesh["data_parallel"])
 
         def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
             return self.model(**batch)["loss"]
@@ -114,12 +138,7 @@ def lightning(folder: Path, callback_options: dict[str, Any]) -> tuple[Growing, 
     callback, module = MhcCallback(**callback_options), Module()
     how: dict[str, Any] = {"accelerator": "cpu", "devices": 2, "max_steps": STEPS, "logger": False}
     how |= {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-    trainer = pl.Trainer(
-        strategy=DDPStrategy(process_group_backend="gloo"),
-        callbacks=[callback],
-        default_root_dir=folder,
-        **how,
-    )
+    trainer = pl.Trainer(strategy=strategy, callbacks=[callback], default_root_dir=folder, **how)
     trainer.fit(module, torch.utils.data.DataLoader(DATA, batch_size=2))
     return module.model, callback, trainer.global_step
 
@@ -129,7 +148,8 @@ def main() -> None:
     torch.set_num_threads(1)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        run = {"transformers": transformers, "lightning": lightning}[framework]
+        ways = {"transformers": transformers, "lightning": lightning, "lightning-fsdp2": lightning_in_shards}
+        run = ways[framework]
         options = {"policy": Policy(max_gain=LIMIT), "on_alert": "stop"}
         model, callback, steps = run(folder, options)
     found = {

@@ -22,7 +22,11 @@ pytestmark = [
     pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed package"),
 ]
 ROOT = Path(__file__).parents[2]
-NEEDED = {"transformers": ("transformers", "accelerate"), "lightning": ("lightning",)}
+NEEDED = {
+    "transformers": ("transformers", "accelerate"),
+    "lightning": ("lightning",),
+    "lightning-fsdp2": ("lightning",),
+}
 
 
 def trained(framework: str, folder: Path) -> list[dict[str, Any]]:
