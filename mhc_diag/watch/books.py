@@ -12,7 +12,7 @@ from mhc_diag.schema.numbers import number_in, plain
 from mhc_diag.watch.alerts import Alarm, Alert, OnAlert
 from mhc_diag.watch.expected import expected
 from mhc_diag.watch.gradients import OFF, Gradients
-from mhc_diag.watch.history import History, Record
+from mhc_diag.watch.history import History
 from mhc_diag.watch.log import About, RunLog
 from mhc_diag.watch.shelf import Shelf
 
@@ -61,7 +61,8 @@ class Books:
             self.history.meet()
         for record in self.history.arrived(wait=wait):
             if self._about is None and (self._several or self._log is not None):
-                record = self._begun(record)
+                streams, sites = record.sites()  # of all ranks, also of those that write no file
+                self._about = About(self._model, streams, tuple(site.label for site in sites))
             if self._by_profile:  # which fits is known from the first record on
                 self._by_profile = False
                 self.alarm.expected = expected(self._policy, self._max_rise, record.stack())
@@ -73,12 +74,6 @@ class Books:
                 self._log.write(record, alerts, self._about, self.alarm.expected)
             for alert in alerts:
                 self.alarm.tell(alert)
-
-    def _begun(self, record: Record) -> Record:
-        """Learn what the run is of. Ranks gather that together, also those that write no file."""
-        stack = record.stack()
-        self._about = About(self._model, stack.streams, tuple(site.label for site in stack.sites))
-        return replace(record, stack=lambda: stack)
 
     def close(self, *, alone: bool = False) -> None:
         """Take in all records and close the file.

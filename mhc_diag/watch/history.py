@@ -15,7 +15,7 @@ from mhc_diag.watch.stages import Kept
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mhc_diag.records import MixingStack
+    from mhc_diag.records import MixingStack, Site
     from mhc_diag.watch.shelf import Shelf
 
 FIXED = ("step", "forward_pass", "tapped", "time", "streams", "first_forward", "first_backward")
@@ -34,6 +34,8 @@ class Pending:
     """The event of the device after which they are there; None where they are."""
     stack: Callable[[], MixingStack]
     """Gives the operators that the numbers are from, for whoever wants to know which site it was."""
+    sites: Callable[[], tuple[int, tuple[Site, ...]]]
+    """Gives streams and sites alone."""
 
     @property
     def is_here(self) -> bool:
@@ -51,6 +53,7 @@ class Record:
     row: dict[str, float]
     """Its numbers under flat names."""
     stack: Callable[[], MixingStack]
+    sites: Callable[[], tuple[int, tuple[Site, ...]]]
 
 
 class History:
@@ -100,14 +103,14 @@ class History:
             return
         fixed = (float(step), float(forward), float(tapped), time.time(), float(matrices.shape[-1]))
         gains, arrived = on_its_way(log10_gains(matrices, weights))
-        self._pending.append(Pending(fixed, gains, arrived, stack))
+        self._pending.append(Pending(fixed, gains, arrived, stack, lambda: _sites(stack())))
 
     def meet(self) -> None:
         """Make rows of what several ranks have recorded. All of them call this, after the same steps."""
         for whole in () if self._shelf is None else self._shelf.meet():
             fixed = (float(whole.step), float(whole.forward), float(whole.tapped), time.time())
             self._pending.append(
-                Pending((*fixed, float(whole.streams)), whole.numbers.cpu(), None, whole.stack)
+                Pending((*fixed, float(whole.streams)), whole.numbers.cpu(), None, whole.stack, whole.sites)
             )
 
     def arrived(self, *, wait: bool = False) -> Iterator[Record]:
@@ -125,7 +128,8 @@ class History:
                 self.first = numbers[0], numbers[2]
             self._rows.extend((*pending.fixed, *self.first, *numbers))
             self.stack = pending.stack
-            yield Record(int(pending.fixed[0]), pending.fixed[3], self.latest(), pending.stack)
+            step, time = int(pending.fixed[0]), pending.fixed[3]
+            yield Record(step, time, self.latest(), pending.stack, pending.sites)
 
     def latest(self) -> dict[str, float]:
         """The latest row that has arrived."""
@@ -152,6 +156,10 @@ def on_its_way(numbers: Tensor) -> tuple[Tensor, Any]:
     event = torch.cuda.Event()  # type: ignore[no-untyped-call]
     event.record(torch.cuda.current_stream(numbers.device))
     return here, event
+
+
+def _sites(stack: MixingStack) -> tuple[int, tuple[Site, ...]]:
+    return stack.streams, stack.sites
 
 
 def _row(held: array[float]) -> dict[str, float]:

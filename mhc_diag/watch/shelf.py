@@ -9,12 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mhc_diag.watch.stages import Kept, thinned
-from mhc_diag.watch.whole import whole_stack
+from mhc_diag.watch.whole import whole_sites, whole_stack
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mhc_diag.records import MixingStack
+    from mhc_diag.records import MixingStack, Site
     from mhc_diag.watch.gradients import Gradients
     from mhc_diag.watch.ranks import Ranks
 
@@ -33,6 +33,8 @@ class Met:
     numbers: Tensor
     stack: Callable[[], MixingStack]
     """Gives the operators of the whole model; all ranks ask together."""
+    sites: Callable[[], tuple[int, tuple[Site, ...]]]
+    """Gives its streams and sites alone; all ranks ask together."""
 
 
 class Shelf:
@@ -89,8 +91,11 @@ class Shelf:
         self._gradients.meet(self._ranks)
         for whole in found:
             own = None if self.empty else stacks[whole.forward]
-            stack = partial(self._stack, own, whole.forward)
-            yield Met(whole.step, whole.forward, whole.tapped, whole.streams, whole.numbers, stack)
+            stack, sites = partial(self._stack, own, whole.forward), partial(self._sites, own, whole.forward)
+            yield Met(whole.step, whole.forward, whole.tapped, whole.streams, whole.numbers, stack, sites)
 
     def _stack(self, own: Callable[[], MixingStack] | None, forward: int) -> MixingStack:
         return whole_stack(self._ranks, None if own is None else own(), self._name, forward)
+
+    def _sites(self, own: Callable[[], MixingStack] | None, forward: int) -> tuple[int, tuple[Site, ...]]:
+        return whole_sites(self._ranks, None if own is None else own(), forward)

@@ -30,8 +30,24 @@ def whole_stack(ranks: Ranks, own: MixingStack | None, name: str, latest: int) -
     Raises:
         MhcDiagError: a rank is missing, or has its latest record of another forward pass.
     """
+    full = _said(ranks, own, latest)
+    matrices = _matrices(ranks, own, full)
+    stages = [full[rank] for rank in ranks.stages if rank in full]
+    return MixingStack(
+        name, matrices, _sites(stages), _provenance(own, name, stages, full, matrices.shape[1])
+    )
+
+
+def whole_sites(ranks: Ranks, own: MixingStack | None, latest: int) -> tuple[int, tuple[Site, ...]]:
+    """Streams and sites of that stack, without any matrix. All ranks call this; see `whole_stack`."""
+    full = _said(ranks, own, latest)
+    return next(iter(full.values()))["n"], _sites([full[rank] for rank in ranks.stages if rank in full])
+
+
+def _said(ranks: Ranks, own: MixingStack | None, latest: int) -> dict[int, Told]:
+    """What each rank that has sites says of them."""
     said = ranks.call(_told(own, latest))
-    full = {rank: words for rank, words in said.items() if words["sites"]}
+    full: dict[int, Told] = {rank: words for rank, words in said.items() if words["sites"]}
     passes = {rank: words["latest"] for rank, words in full.items()}
     if len(set(passes.values())) > 1:
         told = ", ".join(f"rank {rank} of {forward}" for rank, forward in passes.items())
@@ -39,11 +55,7 @@ def whole_stack(ranks: Ranks, own: MixingStack | None, name: str, latest: int) -
             f"the latest records are of other forward passes: {told}",
             hint="ask for a report when all ranks have finished the same step",
         )
-    matrices = _matrices(ranks, own, full)
-    stages = [full[rank] for rank in ranks.stages if rank in full]
-    return MixingStack(
-        name, matrices, _sites(stages), _provenance(own, name, stages, full, matrices.shape[1])
-    )
+    return full
 
 
 def _told(own: MixingStack | None, latest: int) -> dict[str, Any]:
