@@ -90,24 +90,27 @@ class Ranks:
         """A roll call of all ranks."""
         return self._all.call(what)
 
-    def rows(self, pending: Sequence[Kept], *, empty: bool) -> list[Whole]:
+    def rows(self, pending: Sequence[Kept], settings: Mapping[str, str], *, empty: bool) -> list[Whole]:
         """The numbers of the forward passes that every rank has recorded.
 
         Args:
             pending: what this rank recorded since it was asked last.
+            settings: what has to be the same on all of them.
             empty: whether this is a stage without sites, which records nothing.
 
         Raises:
             MhcDiagError: a rank is missing, or ranks do not fit together.
         """
-        words = {"empty": empty, "records": {str(record.forward): record.told() for record in pending}}
-        said = {rank: w["records"] for rank, w in self.call(words).items() if not w["empty"]}
+        records = {str(record.forward): record.told() for record in pending}
+        words = self.call({"empty": empty, "records": records, "settings": dict(settings)})
+        _check_settings({rank: w["settings"] for rank, w in words.items()})
+        said = {rank: w["records"] for rank, w in words.items() if not w["empty"]}
         common = _common(said)
         if not common:
             return []
         _check_sites(said, common, self.distribution.replicas)
-        records = [record for record in pending if record.forward in common]
-        made = self._over_tokens(self._of_stage(records, said, common))
+        shared = [record for record in pending if record.forward in common]
+        made = self._over_tokens(self._of_stage(shared, said, common))
         numbers = self._over_stages([log10_numbers(t) for t in made], len(common))
         return [_whole(f, said, found) for f, found in zip(common, numbers, strict=True)]
 
@@ -166,6 +169,17 @@ def _common(said: Mapping[int, Told]) -> list[int]:
     """The forward passes that all of them have."""
     have = [set(map(int, records)) for records in said.values()]
     return sorted(set.intersection(*have)) if have else []
+
+
+def _check_settings(said: Mapping[int, Mapping[str, str]]) -> None:
+    first, wanted = next(iter(said.items()))
+    for rank, settings in said.items():
+        for name, value in settings.items():
+            if value != wanted[name]:
+                raise MhcDiagError(
+                    f"rank {rank} watches with {name} {value}, and rank {first} with {wanted[name]}",
+                    hint="watch with the same settings on every rank; the first one alone writes files",
+                )
 
 
 def _check_sites(said: Mapping[int, Told], common: Sequence[int], replicas: Sequence[int]) -> None:

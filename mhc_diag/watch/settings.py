@@ -9,6 +9,8 @@ from mhc_diag.errors import MhcDiagError
 from mhc_diag.policy import Policy
 from mhc_diag.watch.alerts import OnAlert
 
+_SHARED = ("every", "verify_every", "probe_every", "evaluation", "policy", "max_rise", "gradients")
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -24,6 +26,12 @@ class Settings:
     on_alert: OnAlert = "warn"
     jsonl: str | Path | None = None
     gradients: bool = False
+
+    def shared(self) -> dict[str, str]:
+        """What has to be the same on all ranks, in words: whether and when they meet follows from it."""
+        on_alert = self.on_alert if isinstance(self.on_alert, str) else "a function"
+        told = {name: str(getattr(self, name)) for name in _SHARED}
+        return told | {"on_alert": on_alert}
 
     def __post_init__(self) -> None:
         for name in ("every", "tokens", "verify_every", "probe_every"):

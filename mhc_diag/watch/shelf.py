@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mhc_diag.records import MixingStack, Site
     from mhc_diag.watch.gradients import Gradients
     from mhc_diag.watch.ranks import Ranks
+    from mhc_diag.watch.settings import Settings
 
 MOST = 100
 """Records that wait: of stages a few hundred kilobytes each."""
@@ -42,13 +43,13 @@ class Shelf:
 
     Args:
         ranks: with whom the model is shared.
-        tokens: how many tokens of a record other stages get.
+        settings: how many tokens of a record other stages get, and what all ranks must agree on.
         name: of the model.
         gradients: whose gains meet together with the records.
     """
 
-    def __init__(self, ranks: Ranks, tokens: int, name: str, gradients: Gradients) -> None:
-        self._ranks, self._tokens, self._name, self._gradients = ranks, tokens, name, gradients
+    def __init__(self, ranks: Ranks, settings: Settings, name: str, gradients: Gradients) -> None:
+        self._ranks, self._settings, self._name, self._gradients = ranks, settings, name, gradients
         self._kept: deque[tuple[Kept, Callable[[], MixingStack]]] = deque(maxlen=MOST)
         self._is_new = True
         self.empty = False
@@ -73,7 +74,7 @@ class Shelf:
             stack: gives its operators.
         """
         self.dropped += len(self._kept) == MOST
-        kept = thinned(record, self._tokens) if self._ranks.has_stages else record.settled()
+        kept = thinned(record, self._settings.tokens) if self._ranks.has_stages else record.settled()
         self._kept.append((kept, stack))
 
     def meet(self) -> Iterator[Met]:
@@ -86,7 +87,8 @@ class Shelf:
             return
         self._is_new = False
         stacks = {record.forward: stack for record, stack in self._kept}
-        found = self._ranks.rows([record for record, _ in self._kept], empty=self.empty)
+        kept, shared = [record for record, _ in self._kept], self._settings.shared()
+        found = self._ranks.rows(kept, shared, empty=self.empty)
         self._kept.clear()
         self._gradients.meet(self._ranks)
         for whole in found:

@@ -46,7 +46,7 @@ class Watch:
         self._gradients = Gradients(off if settings.gradients else OFF, shared=self._ranks is not None)
         self._shelf = None
         if self._ranks is not None:
-            self._shelf = Shelf(self._ranks, settings.tokens, self._name, self._gradients)
+            self._shelf = Shelf(self._ranks, settings, self._name, self._gradients)
         jsonl = settings.jsonl if self._ranks is None or self._ranks.is_first else None
         expected = settings.policy, settings.max_rise, settings.on_alert
         self._books = Books(self._name, *expected, jsonl, self._shelf, self._gradients)

@@ -289,6 +289,17 @@ def silent(rank: int) -> Told:
     return {"error": error}
 
 
+def otherwise(rank: int) -> Told:
+    """One rank has a limit that the others do not have."""
+    shared, model = Distribution.of_groups(tokens=dist.group.WORLD), Diagonal(2.0)
+    policy = mhc_diag.Policy(max_gain=1.5) if rank == 1 else None
+    with contextlib.suppress(StopIteration), mhc_diag.watch(model, distribution=shared, policy=policy) as w:
+        model(torch.randn(1, S, N, C))
+        error = _error(w.metrics)
+        raise StopIteration  # since the end of the block asks too
+    return {"error": error}
+
+
 def failing(rank: int) -> Told:
     """One rank raises an exception in its training loop."""
     model = Diagonal(2.0)
@@ -327,6 +338,7 @@ SCENARIOS: dict[str, Callable[[int], Told]] = {
         mixture,
         planted,
         silent,
+        otherwise,
         failing,
         dying,
     )

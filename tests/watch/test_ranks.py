@@ -130,6 +130,12 @@ def test_a_rank_that_does_not_ask_is_named(job: dict[str, Told]) -> None:
         assert told(job, "silent")[rank]["error"] == "rank 2 of 4 did not come within 5 s"
 
 
+def test_a_rank_with_other_settings_is_named(job: dict[str, Told]) -> None:
+    for words in told(job, "otherwise"):
+        assert words["error"].startswith("rank 1 watches with policy Policy(max_gain=1.5,")
+        assert words["error"].endswith("and rank 0 with None")
+
+
 def test_a_rank_that_fails_is_named_with_its_reason(job: dict[str, Told]) -> None:
     for rank in (0, 2, 3):
         assert told(job, "failing")[rank]["error"] == "rank 1 left: RuntimeError: out of memory"
