@@ -64,7 +64,8 @@ def parallel(work: Callable[[K], V], items: Sequence[K], jobs: int | None) -> It
 
     backend, known = get_active_backend()
     count = known if jobs is None and known is not None else workers(jobs)
-    run = functools.partial(delayed(_numbered), work, os.getpid())
+    parent = os.getpid() if type(backend).__name__ in _CHILDREN else None
+    run = functools.partial(delayed(_numbered), work, parent)
     if getattr(backend, "supports_return_generator", False):
         pool = Parallel(n_jobs=count, return_as="generator_unordered", batch_size=1)
         with contextlib.closing(pool(run(k, item) for k, item in enumerate(items))) as done:
@@ -112,8 +113,13 @@ def chosen(name: str | None) -> Iterator[None]:
 _PACKAGES = {"dask": "distributed", "ray": "ray"}
 
 
-def _numbered(work: Callable[[K], V], parent: int, number: int, item: K) -> tuple[int, V]:
-    _end_with(parent)
+_CHILDREN = {"LokyBackend", "MultiprocessingBackend"}
+"""Backends of joblib whose workers are children of the process that asks."""
+
+
+def _numbered(work: Callable[[K], V], parent: int | None, number: int, item: K) -> tuple[int, V]:
+    if parent is not None:
+        _end_with(parent)
     return number, work(item)
 
 
@@ -122,9 +128,8 @@ def _end_with(parent: int) -> None:
     """See that a worker does not outlive the process that started it, should that be killed."""
 
     def wait() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent:  # which may have been killed before this worker began
             time.sleep(LOOK)
         os._exit(1)
 
-    if os.getppid() == parent:  # which a cluster's workers and threads have not as their parent
-        threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=wait, daemon=True).start()

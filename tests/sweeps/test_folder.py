@@ -94,6 +94,16 @@ def test_a_sweep_killed_without_warning_goes_on(plan, saved, tmp_path, jobs):
         assert saved(run(plan(), jobs=3, state=tmp_path)) == saved(run(plan(), jobs=1))
 
 
+def test_a_worker_that_begins_after_the_process_that_started_it_was_killed_ends_at_once():
+    begin = "import threading; from mhc_diag.sweeps import engine; engine._end_with(2**30); "
+    done = subprocess.run(
+        [sys.executable, "-c", begin + "threading.Event().wait(100)"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=60,
+    )
+    assert done.returncode == 1
+
+
 def test_parts_that_were_gathered_before_the_end_came_are_not_counted_twice(plan, saved, tmp_path):
     run(plan(), jobs=1, state=tmp_path)
     keeper = folder.Folder(tmp_path, plan(), Shard())
