@@ -7,9 +7,12 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
+# The tests start hundreds of processes, none of which shall compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fuzz check lint types floors format bench bench-smoke docs pictures clean
+.PHONY: help demo test test-slow test-all fuzz check lint types floors format bench bench-smoke docs pictures clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,7 +27,10 @@ demo: $(VENV)/.installed  ## install, scan two sample models, simulate depth 64;
 test: check bench-smoke  ## install the test extra and run everything that CI runs
 	$(PYTEST) -m "not slow"
 
-test-all: check bench-smoke  ## the same with the slow tests
+test-slow: $(VENV)/.installed-test  ## the slow tests alone
+	$(PYTEST) -m slow
+
+test-all: check bench-smoke  ## run all tests, the slow ones too
 	$(PYTEST)
 
 fuzz: $(VENV)/.installed-test  ## scan 20,000 damaged files of every format; FUZZ_CASES=N for another number

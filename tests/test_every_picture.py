@@ -41,7 +41,11 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES)
+QUICK = {"usual", "one stream", "not finite", "several", "hostile"}
+MARKED = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES]
+
+
+@pytest.fixture(scope="module", params=MARKED)
 def reports(request):
     return CASES[request.param]()
 

@@ -31,6 +31,7 @@ def test_what_standard_output_takes_are_formats_of_text():
     assert {format.value for format in Format} <= set(NAMES) - PICTURES - {"parquet"}
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_run(tmp_path):
     (tmp_path / "sample_models").symlink_to(ROOT / "sample_models")
     commands = re.findall(r"^\$ mhc-diag (.*)$", PAGE, re.M)

@@ -61,6 +61,7 @@ def test_every_command_of_the_readme_runs(command: str, folder: Path) -> None:
     assert all((folder / path).stat().st_size > 0 for path in written)
 
 
+@pytest.mark.slow
 def test_every_example_of_the_page_on_checkpoints_runs(folder: Path) -> None:
     """Its Python writes the files that its commands read."""
     code = "\n".join(re.findall(r"^```python\n(.*?)^```", CHECKPOINTS, flags=re.DOTALL | re.MULTILINE))

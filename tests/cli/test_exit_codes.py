@@ -288,6 +288,7 @@ def test_every_quick_format_is_written_whatever_the_verdict(go: Callable[..., An
     assert done.changed == {f"out.{name}" for name in QUICK}
 
 
+@pytest.mark.slow  # pages and pictures
 @pytest.mark.parametrize("command", [ENDS["failing"], ENDS["several"], ENDS["unreadable"]])
 def test_the_others_too(go: Callable[..., Any], command: str) -> None:
     (line,) = (line for line in GATED if line.command == command)

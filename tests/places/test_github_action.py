@@ -93,6 +93,7 @@ def test_an_unstable_model_fails_and_is_annotated(runner):
     assert re.search(r"^::error .*title=.*MHC101", runner.told, re.M)
 
 
+@pytest.mark.slow
 def test_several_targets_a_configuration_and_options(runner):
     (runner.folder / "limits.toml").write_text('profile = "none"\nmax-gain = 9000\n')
     both = f"{SAMPLES / 'hc.pt'}\n{SAMPLES / 'mhc.safetensors'}\n"

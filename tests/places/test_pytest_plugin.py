@@ -73,6 +73,7 @@ def test_what_cannot_be_read_fails_with_a_hint(suite):
     assert done.returncode == 1 and "missing.safetensors" in done.stdout and "hint: " in done.stdout
 
 
+@pytest.mark.slow  # a test suite for each case
 def test_limits_come_from_the_configuration_in_the_root_folder(suite, tmp_path):
     (tmp_path / "mhc-diag.toml").write_text('profile = "none"\nmax-gain = 1e9\n')
     assert suite("mhc_gate('hc.pt')").returncode == 0
@@ -82,6 +83,7 @@ def test_limits_come_from_the_configuration_in_the_root_folder(suite, tmp_path):
     assert done.returncode == 1 and "max-gian" in done.stdout
 
 
+@pytest.mark.slow  # a test suite for each case
 def test_a_baseline_is_written_kept_and_not_loosened(suite, tmp_path):
     body = "mhc_gate('{}', profile='hc', baseline='accepted.json')"
     assert suite(body.format("mhc.safetensors"), "--mhc-update-baseline").returncode == 0

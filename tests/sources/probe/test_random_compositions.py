@@ -19,7 +19,7 @@ from mhc_diag.records import MixingStack
 from mhc_diag.sources.probe import probe
 
 QUICK = settings(
-    max_examples=100,
+    max_examples=40,
     derandomize=True,
     database=None,
     deadline=None,
