@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SOONEST, LATEST, SHARE = 0.0005, 0.25, 0.1
 """Who waits looks again after that share of the time waited so far, in seconds at least and at most. Waiting
 in the store itself would cost no looks, but torch logs every wait that runs out."""
+ASK_AGAIN = 1.0
+"""Seconds after which who waits asks who is missing, and whether one of them has left."""
 
 _opened: Counter[tuple[int, ...]] = Counter()
 
@@ -71,19 +73,20 @@ class RollCall:
 
     def _heard(self) -> dict[int, dict[str, Any]]:
         keys = {rank: self._key(self._calls, rank) for rank in self.ranks}
-        missing, start = list(self.ranks), time.monotonic()
+        start, asked = time.monotonic(), 0.0
         try:
-            while True:
-                missing = [rank for rank in missing if not self._store.check([keys[rank]])]
-                if not missing:
-                    texts = [self._store.get(key) for key in keys.values()]
-                    return {rank: json.loads(text) for rank, text in zip(keys, texts, strict=True)}
-                gone = [rank for rank in missing if self._store.check([self._left(rank)])]
-                left = {rank: self._store.get(self._left(rank)).decode() for rank in gone}
+            while not self._store.check(list(keys.values())):  # one request, whatever the number of ranks
                 waited = time.monotonic() - start
-                if left or waited >= self.timeout:
-                    raise self._error(missing, left)
-                time.sleep(min(max(SHARE * waited, SOONEST), LATEST, self.timeout - waited))
+                if waited >= min(asked + ASK_AGAIN, self.timeout):
+                    asked = waited
+                    missing = [rank for rank, key in keys.items() if not self._store.check([key])]
+                    gone = [rank for rank in missing if self._store.check([self._left(rank)])]
+                    left = {rank: self._store.get(self._left(rank)).decode() for rank in gone}
+                    if left or (missing and waited >= self.timeout):
+                        raise self._error(missing, left)
+                time.sleep(min(max(SHARE * waited, SOONEST), LATEST, max(self.timeout - waited, SOONEST)))
+            texts = [self._store.get(key) for key in keys.values()]
+            return {rank: json.loads(text) for rank, text in zip(keys, texts, strict=True)}
         except RuntimeError as e:  # what the stores of torch raise, timeouts included
             raise MhcDiagError(
                 f"the store of torch.distributed cannot be reached: {type(e).__name__}: {_first_line(e)}",

@@ -29,9 +29,7 @@ class Settings:
 
     def shared(self) -> dict[str, str]:
         """What has to be the same on all ranks, in words: whether and when they meet follows from it."""
-        on_alert = self.on_alert if isinstance(self.on_alert, str) else "a function"
-        told = {name: str(getattr(self, name)) for name in _SHARED}
-        return told | {"on_alert": on_alert}
+        return {name: str(getattr(self, name)) for name in _SHARED}
 
     def __post_init__(self) -> None:
         for name in ("every", "tokens", "verify_every", "probe_every"):

@@ -14,7 +14,7 @@ Write = Callable[..., Path]
 WAYS_OUT = ["../outside.safetensors", "a/../../outside.safetensors", "..\\outside.safetensors", "..", ".", ""]
 WAYS_OUT += [
     "C:\\outside.safetensors",
-    "file:///etc/passwd",
+    Path(__file__).as_uri(),
     "https://example.com/x",
     "a\0b",
     "~/x",

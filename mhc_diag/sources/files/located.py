@@ -80,7 +80,7 @@ def _path(address: str) -> Path:
     if parts.netloc not in {"", "localhost"}:
         raise MhcDiagError(
             f"{printable(address)} is on another machine, {printable(parts.netloc)}",
-            hint="write file:///path for a file on this one",
+            hint="leave the machine out for a file on this one",
         )
     return Path(url2pathname(parts.path))
 
