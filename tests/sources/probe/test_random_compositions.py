@@ -222,7 +222,11 @@ def test_many_that_can_be_measured(recipe: Recipe) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason="a step after index_add is named apart; tokens rolled, then linear")
+@pytest.mark.xfail(
+    strict=False,  # of some 1,000 recipes two kinds, looked at one by one: in both the matrices are right
+    reason="the check expects a block as one where index_add parts it and the rest is named as skipped, and "
+    "tokens by their place where they were rolled before there were streams, and stand by their origin",
+)
 @LONG
 @for_all(recipes(traps=True))
 def test_many_that_cannot_be_measured(recipe: Recipe) -> None:
